@@ -16,16 +16,18 @@ _ROOMS = frozenset(
     "text tokenizers train types verbs worlds".split()
 )
 # Verbs whose name is no room's; `armillary.verbs` holds all of them.
-_VERBS = frozenset({"demo", "doctor", "generate", "info", "sim", "tokenize"})
+_VERBS = frozenset({"demo", "doctor", "info", "sim", "tokenize"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"armillary.{name}")
+    if name == "generate":
+        return importlib.import_module("armillary.rollout.generate").generate
     if name in _VERBS:
         return getattr(importlib.import_module("armillary.verbs"), name)
     raise AttributeError(f"module 'armillary' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({"__version__", *_ROOMS, *_VERBS})
+    return sorted({"__version__", "generate", *_ROOMS, *_VERBS})

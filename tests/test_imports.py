@@ -26,6 +26,7 @@ LINES = [
     "cli",
 ]
 LEVEL = {room: i for i, line in enumerate(LINES) for room in line.split()}
+NOT_ROOMS = ("__init__.py", "__main__.py", "py.typed", "__pycache__", "_weights")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -51,14 +52,14 @@ def test_every_room_is_on_a_line():
     rooms = {
         p.name.removesuffix(".py")
         for p in PACKAGE.iterdir()
-        if p.name not in ("__init__.py", "py.typed", "__pycache__", "_weights")
+        if p.name not in NOT_ROOMS
     }
     assert rooms == set(LEVEL)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_import_order(path):
-    if path == PACKAGE / "__init__.py":
+    if path in (PACKAGE / "__init__.py", PACKAGE / "__main__.py"):
         return
     own = room_of(path)
     for room, line in imported_rooms(ast.parse(path.read_text())):

@@ -1,0 +1,29 @@
+"""Decode, encode and resize: files on one side, uint8 `t h w c` RGB frames with their times on the other."""
+
+from armillary.media.buckets import Bucket, aspect_of, bucket_of, length_of
+from armillary.media.decode import Limits, Reader, VideoInfo, iter_frames, probe, read_video
+from armillary.media.encode import write_video
+from armillary.media.errors import KINDS, MediaError
+from armillary.media.picture import fit, read_image, resize, to_frames, to_tensor, write_image
+
+__all__ = [
+    "KINDS",
+    "Bucket",
+    "Limits",
+    "MediaError",
+    "Reader",
+    "VideoInfo",
+    "aspect_of",
+    "bucket_of",
+    "fit",
+    "iter_frames",
+    "length_of",
+    "probe",
+    "read_image",
+    "read_video",
+    "resize",
+    "to_frames",
+    "to_tensor",
+    "write_image",
+    "write_video",
+]

@@ -1,0 +1,45 @@
+"""The verbs: one typed function each. `armillary <verb>` on the command line is the function of the same name here.
+
+A verb's file is loaded when the verb is first used, so that `armillary --help` and `armillary doctor` wait for nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a verb lives and the line that lists it."""
+
+    module: str
+    line: str
+
+    def load(self, name: str) -> Callable[..., Any]:
+        return getattr(importlib.import_module(f"armillary.verbs.{self.module}"), name.replace(" ", "_"))
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb("_demo", "the whole chain on this machine, ending in report.html"),
+    "doctor": Verb("_doctor", "what this machine can run, before anyone waits"),
+    "sim record": Verb("_sim", "record episodes of an exact simulator as a LeRobot dataset"),
+    "curate": Verb("_curate", "split, filter, caption, deduplicate and shard raw video"),
+    "tokenize": Verb("_tokenize", "a video to latents or tokens, and back"),
+    "train": Verb("_train", "run a recipe"),
+    "generate": Verb("_generate", "dream a video from a prompt, an image, a video or actions"),
+    "eval": Verb("_eval", "measure a tokenizer or a world against the truth"),
+    "guard": Verb("_guard", "ask the guard about a prompt or a video"),
+    "info": Verb("_info", "what a checkpoint, a dataset, a video or a name is"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for title, verb in VERBS.items():
+        if title.replace(" ", "_") == name or title.split(" ")[0] == name:
+            function = verb.load(title)
+            globals()[name] = function
+            return function
+    raise AttributeError(f"module 'armillary.verbs' has no verb {name!r}; there are {', '.join(VERBS)}")

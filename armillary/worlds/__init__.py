@@ -1,0 +1,64 @@
+"""Worlds: what comes next, given what was seen and what is done.
+
+`build(name, setting)` makes one from the table `WORLDS`, `save` and `load` keep it in a checkpoint folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from armillary.errors import BadInput, lookup
+from armillary.presets import from_json
+from armillary.store import find_weights, load_folder, save_folder
+from armillary.worlds.autoregressive.world import AUTOREGRESSIVE, AutoregressiveConfig
+from armillary.worlds.base import Setting, TokenizerRef, World
+from armillary.worlds.diffusion.world import DIFFUSION, DiffusionConfig
+
+# A size is one line in its family's table.
+WORLDS: dict[str, DiffusionConfig | AutoregressiveConfig] = {**DIFFUSION, **AUTOREGRESSIVE}
+CONFIGS = {c.__name__: c for c in (DiffusionConfig, AutoregressiveConfig)}
+
+__all__ = ["WORLDS", "Setting", "TokenizerRef", "World", "build", "load", "save"]
+
+
+def build(name_or_config: str | DiffusionConfig | AutoregressiveConfig, setting: Setting) -> World:
+    """A new world with random weights.
+
+    Args:
+        name_or_config: a line of `WORLDS`, or a config of one's own.
+    """
+    config = lookup(WORLDS, name_or_config, "world size") if isinstance(name_or_config, str) else name_or_config
+    return config.build(setting)
+
+
+def save(
+    world: World, folder: str | Path, tensors: Mapping[str, Any] | None = None, extra: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a checkpoint folder; `tensors` replaces the world's own state (an average of it, say)."""
+    facts = {"setting": world.setting, **dict(extra or {})}
+    return save_folder(folder, family="world", config=world.config, tensors=tensors or world.state_dict(), extra=facts)
+
+
+def load(name_or_folder: str | Path) -> World:
+    """A world from a shipped name or a checkpoint folder, in evaluation mode, on the CPU.
+
+    Raises:
+        BadInput: no such name (with the nearest), no such folder, or weights that do not fit.
+    """
+    folder = load_folder(find_weights(name_or_folder, "world"), "world")
+    kind = str(folder.config.get("kind"))
+    if kind not in CONFIGS:
+        raise BadInput(
+            f"{folder.path} holds a world of kind {kind!r}, which this version does not know ({', '.join(CONFIGS)})."
+        )
+    setting = from_json(Setting, folder.extra["setting"])
+    if setting.tokenizer.name.startswith("."):  # a neighbour of the world's own folder
+        beside = (folder.path / setting.tokenizer.name).resolve()
+        setting = dataclasses.replace(setting, tokenizer=dataclasses.replace(setting.tokenizer, name=str(beside)))
+    world = from_json(CONFIGS[kind], folder.config).build(setting)
+    folder.load_into(world)
+    world.name, world.sha256 = folder.path.name, folder.sha256
+    return world.eval()

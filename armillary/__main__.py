@@ -1,0 +1,5 @@
+"""`python -m armillary` is `armillary`."""
+
+from armillary.cli.main import main
+
+main()

@@ -1,0 +1,155 @@
+"""`armillary <verb>`: finds the verb, lets tyro read its arguments off the function's signature, words what goes wrong.
+
+Exit codes: 0 done, 1 failed, 2 bad input. With `--json` standard output carries exactly one JSON object; everything else goes to
+standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from armillary import __version__, progress
+from armillary.errors import ArmillaryError, BadInput, Blocked, MissingExtra, did_you_mean
+from armillary.verbs import VERBS
+
+
+def usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {verb.line}" for name, verb in VERBS.items())
+    return (
+        f"armillary {__version__}: world models for physical AI\n\nusage: armillary VERB [...] [--json] [--quiet]\n\n{verbs}\n\n"
+        "armillary VERB --help explains a verb and shows an example. --json prints one JSON object on standard output.\n"
+        "Start with: armillary doctor, armillary demo"
+    )
+
+
+def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb (one or two words) that `arguments` begins with, and what is left."""
+    two = " ".join(arguments[:2])
+    if two in VERBS:
+        return two, list(arguments[2:])
+    if arguments[0] in VERBS:
+        return arguments[0], list(arguments[1:])
+    family = [name for name in VERBS if name.split(" ")[0] == arguments[0]]
+    if family:
+        raise BadInput(f"armillary {arguments[0]} wants one of: {', '.join(n.split(' ', 1)[1] for n in family)}.")
+    raise BadInput(did_you_mean("verb", arguments[0], VERBS))
+
+
+def plain(result: Any) -> Any:
+    """What a verb returned, as JSON-able values."""
+    if hasattr(result, "summary"):
+        return result.summary()
+    if dataclasses.is_dataclass(result) or isinstance(result, Mapping):
+        from armillary.presets import to_json
+
+        value = to_json(result)
+        if isinstance(value, dict):
+            value.pop("kind", None)
+        return value
+    return {"result": result}
+
+
+def show(value: Any, indent: str = "") -> None:
+    """A JSON-able value as indented lines for a reader."""
+    for key, item in value.items():
+        if isinstance(item, dict):
+            print(f"{indent}{key}:")
+            show(item, indent + "  ")
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            print(f"{indent}{key}:")
+            for row in item:
+                print(f"{indent}  - " + "  ".join(f"{k} {_short(v)}" for k, v in row.items() if v not in ("", None, [])))
+        elif item not in (None, "", [], {}):
+            print(f"{indent}{key}: {_short(item)}")
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, float):
+        return f"{item:.4g}"
+    if isinstance(item, list):
+        return ", ".join(_short(x) for x in item)
+    return str(item)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    as_json = "--json" in arguments
+    progress.QUIET = "--quiet" in arguments
+    arguments = [a for a in arguments if a not in ("--json", "--quiet")]
+    try:
+        name, rest = find_verb(arguments)
+        result = call(name, rest, as_json)
+    except BadInput as error:
+        return complain(error, as_json, 2)
+    except MissingExtra as error:
+        return complain(error, as_json, 1)
+    except Blocked as error:
+        return complain(error, as_json, 1)
+    except ArmillaryError as error:
+        return complain(error, as_json, 1)
+    except KeyboardInterrupt:
+        return complain(KeyboardInterrupt("Stopped. The same command goes on from here."), as_json, 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno in (28, 13, 30):  # no space, no permission, read-only: the user's to mend
+            return complain(BadInput(f"{error.strerror}: {error.filename or 'while writing'}."), as_json, 2)
+        raise
+    code = 0
+    if isinstance(result, tuple):  # a verb that measured something may also say that it is not good enough
+        result, code = result
+    value = plain(result)
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False))
+    else:
+        show(value)
+    return code
+
+
+def call(name: str, rest: list[str], as_json: bool) -> Any:
+    import tyro
+
+    function = VERBS[name].load(name)
+    # In JSON mode whatever a library prints must not mix with the object.
+    guarded = (
+        contextlib.redirect_stdout(sys.stderr)
+        if as_json and "--help" not in rest and "-h" not in rest
+        else contextlib.nullcontext()
+    )
+    with guarded:
+        try:
+            return tyro.cli(function, prog=f"armillary {name}", args=rest, config=(tyro.conf.OmitSubcommandPrefixes,))
+        except SystemExit as leave:
+            if leave.code in (0, None):
+                raise
+            raise SystemExit(2) from None
+
+
+def complain(error: BaseException, as_json: bool, code: int) -> int:
+    message = " ".join(str(error).split())
+    if as_json:
+        print(
+            json.dumps(
+                {"error": message, "kind": getattr(error, "kind", type(error).__name__), "exit_code": code}, ensure_ascii=False
+            )
+        )
+    print(f"armillary: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,130 @@
+"""A world and its tokenizer as one thing that takes pixels and gives pixels.
+
+`Dreamer` is what `generate`, the Gymnasium environment and the evaluation share: it checks that world and tokenizer belong together,
+brings frames to the world's size, and extends them. It holds no guard; whoever shows a dream to a person goes through `generate`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from armillary import media, text, tokenizers, worlds
+from armillary.errors import BadInput
+from armillary.tokenizers import Tokenizer
+from armillary.types import Conditioning
+from armillary.worlds import World
+
+
+class Dreamer:
+    """A world with its tokenizer and text encoder.
+
+    Args:
+        world: a loaded world, a shipped name or a checkpoint folder.
+        tokenizer: taken instead of the one the world names (its weights must be the same).
+
+    Raises:
+        BadInput: the tokenizer's weights are not those the world was trained on.
+    """
+
+    def __init__(self, world: World | str | Path, tokenizer: Tokenizer | None = None) -> None:
+        self.world = world if isinstance(world, World) else worlds.load(world)
+        ref = self.world.tokenizer
+        self.tokenizer = tokenizer or tokenizers.load(ref.name)
+        if self.tokenizer.sha256 != ref.sha256:
+            raise BadInput(
+                f"World {self.world.name!r} was trained on tokenizer {ref.name!r} with sha256 {ref.sha256[:12]}; "
+                f"the one found has {self.tokenizer.sha256[:12]}."
+            )
+        self.encoder = text.load(self.world.setting.text) if self.world.setting.text else None
+        self.fps = self.world.setting.fps
+        self.temporal = ref.temporal
+        self.size = ref.size
+
+    def fit(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 `t h w 3` of any size -> the world's size, cropped in the middle to its aspect."""
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+            raise BadInput(f"Frames are uint8 t h w 3; got {frames.dtype} {frames.shape}.")
+        return media.fit(frames, self.size)
+
+    def usable(self, num_frames: int) -> int:
+        """The longest length 1 + temporal*k that is no longer than `num_frames` (0 for none)."""
+        return 0 if num_frames < 1 else 1 + (num_frames - 1) // self.temporal * self.temporal
+
+    def condition(self, prompts: Sequence[str], negative: str = "", actions: np.ndarray | None = None) -> Conditioning:
+        """Sentences and raw actions `t a` or `b t a` as a `Conditioning` for `len(prompts)` samples."""
+        made = Conditioning()
+        if self.encoder is not None:
+            context, mask = self.encoder.encode(list(prompts))
+            made = dataclasses.replace(made, context=context, context_mask=mask)
+            if negative:
+                made = dataclasses.replace(made, negative=self.encoder.encode([negative] * len(prompts))[0])
+        if actions is not None:
+            values = torch.as_tensor(np.asarray(actions), dtype=torch.float32)
+            values = values[None].expand(len(prompts), -1, -1) if values.ndim == 2 else values
+            made = dataclasses.replace(made, actions=values)
+        return made
+
+    @torch.no_grad()
+    def encode(self, frames: np.ndarray) -> Tensor:
+        """uint8 `t h w 3` -> latents `1 c t h w` or ids `1 t h w`."""
+        made = self.tokenizer.encode(media.to_tensor(frames))
+        return made.ids if hasattr(made, "ids") else made.values  # type: ignore[union-attr]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Latents or ids of one sample -> uint8 `t h w 3`."""
+        return media.to_frames(self.tokenizer.decode(latents))
+
+    def empty(self, batch: int = 1) -> Tensor:
+        """No frame at all, in the shape `extend` takes."""
+        ref = self.world.tokenizer
+        h, w = ref.size[0] // ref.spatial, ref.size[1] // ref.spatial
+        return torch.zeros(batch, 0, h, w, dtype=torch.long) if ref.vocab else torch.zeros(batch, ref.channels, 0, h, w)
+
+    @torch.no_grad()
+    def extend(
+        self, given: Tensor, frames: int, conditioning: Conditioning, seed: int | Generator = 0, **sampling: Any
+    ) -> Tensor:
+        """`frames` further latent frames; the world's own arguments pass through `sampling`."""
+        generator = seed if isinstance(seed, Generator) else Generator().manual_seed(seed)
+        return self.world.extend(given, frames, conditioning, generator=generator, **sampling)
+
+    @torch.no_grad()
+    def dream(
+        self,
+        given: np.ndarray | None,
+        num_frames: int,
+        *,
+        prompt: str = "",
+        negative: str = "",
+        actions: np.ndarray | None = None,
+        seed: int = 0,
+        **sampling: Any,
+    ) -> np.ndarray:
+        """Pixels in, pixels out.
+
+        Args:
+            given: uint8 `t h w 3` already at the world's size and of a usable length, or None.
+            num_frames: how many further frames; a multiple of `temporal`, plus one when nothing is given.
+            actions: raw `num_frames a`; action `i` leads to the `i`-th further frame.
+
+        Returns:
+            uint8 `num_frames h w 3`.
+        """
+        known = 0 if given is None else len(given)
+        if known != self.usable(known):
+            raise BadInput(f"This world takes 1 + {self.temporal}k given frames; got {known}.")
+        latents = self.empty() if given is None else self.encode(given)
+        wanted = num_frames if known else num_frames - 1
+        if num_frames < 1 or wanted % self.temporal:
+            raise BadInput(f"{num_frames} further frames after {known} given are not 1 + {self.temporal}k in all.")
+        steps = wanted // self.temporal + (0 if known else 1)
+        made = self.extend(latents, steps, self.condition([prompt], negative, actions), seed, **sampling)
+        return self.decode(torch.cat([latents, made], dim=-3))[known:]

@@ -1,0 +1,155 @@
+"""`generate`: a prompt, an image, a video or actions in; a guarded, recorded, repeatable video out.
+
+The guard is asked before anything is dreamed and before anything is written: a refused dream leaves no file. Everything needed to dream
+it again lies in the sidecar beside the mp4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from armillary import __version__, guard, media, text
+from armillary.errors import BadInput
+from armillary.rollout.actions import resolve_actions
+from armillary.rollout.dreamer import Dreamer
+from armillary.store import write_json
+from armillary.types import Rollout, Verdict
+from armillary.worlds import World
+
+PROMPT_LIMIT = 2000  # characters; what the encoder cannot take in is said in the sidecar
+
+
+def generate(
+    world: World | str | Path | Dreamer,
+    prompt: str = "",
+    *,
+    image: str | Path | None = None,
+    video: str | Path | None = None,
+    frames: np.ndarray | None = None,
+    actions: np.ndarray | Sequence[Sequence[float]] | str | Path | None = None,
+    num_frames: int = 33,
+    num_given: int | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float = 0.0,
+    negative: str = "",
+    sampling: dict[str, Any] | None = None,
+    gate: guard.Gate | guard.Open | None = None,
+    out: str | Path | None = None,
+) -> Rollout:
+    """Dream a video.
+
+    Args:
+        world: a loaded world or dreamer, a shipped name, or a checkpoint folder.
+        prompt: what is to be seen; may be empty when frames are given.
+        image, video, frames: the given start, at most one of them (a path, a path, uint8 `t h w 3`).
+        actions: `t a` in the world's own units; a .npy, .csv or .json file of that; `play`, `zeros` or `reverse` of the names in
+            `ACTIONS`. Only for worlds with actions; none given means the world imagines them if it can.
+        num_frames: frames of the whole video, the given ones counted.
+        num_given: how many frames of `video` or `frames` to keep, counted from its end; all that fit by default.
+        seed: same seed, same machine type, same bytes.
+        steps, guidance, negative, sampling: passed to the sampler; `None` leaves the world's own default.
+        gate: the guard; None is the default one, `guard.Open()` none at all (recorded).
+        out: the mp4 to write; its sidecar takes the suffix .json.
+
+    Raises:
+        BadInput: what was given cannot work. Blocked: the guard refuses. In both cases nothing is written.
+    """
+    dreamer = world if isinstance(world, Dreamer) else Dreamer(world)
+    gate = guard.default_gate() if gate is None else gate
+    if out is not None and Path(out).suffix.lower() not in (".mp4", ".mkv", ".mov"):
+        raise BadInput(f"The output is a video file such as dream.mp4; got {str(out)!r}.")
+    given = _given(dreamer, image, video, frames, num_given, num_frames)
+    if not prompt and given is None:
+        raise BadInput("Nothing to dream from: give a prompt, an image, a video or frames.")
+    if num_frames < 2 or num_frames > 10_000:
+        raise BadInput(f"A video has 2 to 10000 frames; got {num_frames}.")
+    verdicts: tuple[Verdict, ...] = ()
+    if prompt:
+        prompt = text.check_prompt(prompt, PROMPT_LIMIT)
+        if dreamer.encoder is None:
+            raise BadInput(f"World {dreamer.world.name!r} takes no text; give it an image or a video instead.")
+    asked = " ".join(filter(None, (prompt, negative)))
+    if asked:
+        verdicts += gate.check_prompt(asked)
+        guard.raise_if_blocked(verdicts)
+
+    known = 0 if given is None else len(given)
+    further = _further(dreamer, known, num_frames)
+    plan, how = resolve_actions(actions, dreamer.world.action_spec, further, seed)
+    options = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(sampling or {})
+    made = dreamer.dream(given, further, prompt=prompt, negative=negative, actions=plan, seed=seed, **options)
+    pixels = made if given is None else np.concatenate([given, made])
+    after, pixels = gate.check_frames(pixels, dreamer.fps)
+    verdicts += after
+    guard.raise_if_blocked(verdicts)
+
+    sidecar = {
+        "armillary": __version__,
+        "kind": "generated video",
+        "world": {"name": dreamer.world.name, "sha256": dreamer.world.sha256, "family": dreamer.world.family},
+        "tokenizer": {"name": Path(dreamer.world.tokenizer.name).name, "sha256": dreamer.tokenizer.sha256},
+        "prompt": prompt,
+        "negative": negative,
+        "given": {"frames": known, "source": str(image or video or ("array" if frames is not None else ""))},
+        "actions": {"source": how, "values": None if plan is None else np.round(plan.astype(float), 6).tolist()},
+        "num_frames": len(pixels),
+        "fps": dreamer.fps,
+        "seed": seed,
+        "sampling": options,
+        "guard": [dataclasses.asdict(v) for v in verdicts],
+        "pixels_sha256": hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest(),
+        "software": {"python": platform.python_version(), "torch": _torch_version(), "machine": platform.machine()},
+    }
+    path = ""
+    if out is not None:
+        path = str(media.write_video(out, pixels, dreamer.fps))
+        write_json(Path(out).with_suffix(".json"), sidecar)
+    return Rollout(pixels, dreamer.fps, known, plan, prompt, seed, verdicts, sidecar, path)
+
+
+def _given(
+    dreamer: Dreamer,
+    image: str | Path | None,
+    video: str | Path | None,
+    frames: np.ndarray | None,
+    num_given: int | None,
+    num_frames: int,
+) -> np.ndarray | None:
+    """The start, at the world's size and of a length it can take; None when nothing is given."""
+    named = [n for n, x in (("image", image), ("video", video), ("frames", frames)) if x is not None]
+    if len(named) > 1:
+        raise BadInput(f"Give one start, not {' and '.join(named)}.")
+    if image is not None:
+        frames = media.read_image(image)[None]
+    elif video is not None:
+        frames = media.read_video(video).frames
+    if frames is None:
+        return None
+    if not len(frames):
+        raise BadInput("The given start has no frames.")
+    keep = min(len(frames), num_given or len(frames), num_frames - dreamer.temporal)
+    keep = dreamer.usable(keep)
+    if keep < 1:
+        raise BadInput(f"A video of {num_frames} frames has no room for a given start and {dreamer.temporal} dreamed frames.")
+    return dreamer.fit(frames[-keep:])
+
+
+def _further(dreamer: Dreamer, known: int, num_frames: int) -> int:
+    """How many frames to dream so that the whole is 1 + temporal*k and at least `num_frames` long."""
+    step = dreamer.temporal
+    whole = 1 + -(-(num_frames - 1) // step) * step
+    return whole - known
+
+
+def _torch_version() -> str:
+    import torch
+
+    return torch.__version__

@@ -1,0 +1,83 @@
+"""Procedural surface patterns: small tables drawn once from a fixed generator, then looked up by a surface point's own coordinates.
+
+A table look-up rather than a formula a pixel: it is faster, and it needs no transcendental function whose last bit differs between
+machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from armillary.errors import lookup
+
+SIDE = 256
+
+
+def _noise(rng: np.random.Generator, cells: int) -> np.ndarray:
+    """Smooth periodic noise in [-1, 1], `SIDE SIDE`: random values on a `cells x cells` lattice, blended with a smoothstep."""
+    lattice = rng.uniform(-1.0, 1.0, (cells, cells))
+    at = np.arange(SIDE) * cells / SIDE
+    low = at.astype(int)
+    part = at - low
+    part = part * part * (3.0 - 2.0 * part)
+    high = (low + 1) % cells
+    rows = lattice[low] * (1 - part)[:, None] + lattice[high] * part[:, None]
+    return rows[:, low] * (1 - part) + rows[:, high] * part
+
+
+def _plain(rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((SIDE, SIDE))
+
+
+def _checker(rng: np.random.Generator) -> np.ndarray:
+    at = np.arange(SIDE) * 8 // SIDE
+    return ((at[:, None] + at[None, :]) % 2) * 2.0 - 1.0
+
+
+def _wood(rng: np.random.Generator) -> np.ndarray:
+    """Planks along the first axis with a wavy grain."""
+    y = np.arange(SIDE)[None, :] * 12.0 / SIDE + 0.6 * _noise(rng, 4)
+    grain = np.abs((y % 1.0) * 2.0 - 1.0) * 2.0 - 1.0
+    planks = rng.uniform(-1.0, 1.0, 4)[np.arange(SIDE) * 4 // SIDE][None, :]
+    return 0.45 * grain + 0.4 * planks + 0.25 * _noise(rng, 64)
+
+
+def _speckle(rng: np.random.Generator) -> np.ndarray:
+    return 0.5 * _noise(rng, 16) + 0.5 * _noise(rng, 96)
+
+
+TEXTURES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "plain": _plain,
+    "checker": _checker,
+    "wood": _wood,
+    "speckle": _speckle,
+}
+
+
+@lru_cache(maxsize=None)
+def table(name: str) -> np.ndarray:
+    """The pattern's table, float32 `SIDE SIDE` in about [-1, 1]; the same in every process."""
+    build = lookup(TEXTURES, name, "texture")
+    values = build(np.random.default_rng([SIDE, *name.encode()])).astype(np.float32)
+    values.setflags(write=False)
+    return values
+
+
+def sample(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The pattern at `(u, v)` (float `n`, one unit is one repeat), blended between the four nearest entries.
+
+    Returns:
+        float32 `n` in about [-1, 1].
+    """
+    values = table(name)
+    u, v = u * SIDE, v * SIDE
+    u0, v0 = np.floor(u), np.floor(v)
+    fu, fv = (u - u0).astype(np.float32), (v - v0).astype(np.float32)
+    i, j = u0.astype(np.int64) % SIDE, v0.astype(np.int64) % SIDE
+    i1, j1 = (i + 1) % SIDE, (j + 1) % SIDE
+    near = values[i, j] * (1 - fv) + values[i, j1] * fv
+    far = values[i1, j] * (1 - fv) + values[i1, j1] * fv
+    return near * (1 - fu) + far * fu

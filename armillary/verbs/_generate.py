@@ -1,0 +1,95 @@
+"""`armillary generate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from armillary.errors import BadInput
+from armillary.types import Rollout
+
+
+def generate(
+    world: str = "tabletop",
+    /,
+    *,
+    prompt: str = "",
+    image: Path | None = None,
+    video: Path | None = None,
+    actions: str | None = None,
+    frames: int = 33,
+    given: int | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    steps: int | None = None,
+    guidance: float = 0.0,
+    negative: str = "",
+    sampling: tuple[str, ...] = (),
+    guard: bool = True,
+    out: Path = Path("dream.mp4"),
+) -> list[Rollout]:
+    """Dream a video from a prompt, an image, a video or actions.
+
+    The guard is asked before and after. Beside the mp4 lies a .json with everything needed to dream it again.
+
+    Example: armillary generate tabletop --image start.png --actions play --frames 33 --seed 7 --out dream.mp4
+
+    Args:
+        world: a shipped name (see `armillary info`) or a checkpoint folder.
+        prompt: what is to be seen.
+        image: a picture to start from.
+        video: a video to go on from.
+        actions: `play`, `zeros`, or a .npy, .csv or .json file of rows; for worlds that take actions.
+        frames: length of the whole video, the given frames counted.
+        given: how many of the video's last frames to keep; as many as fit by default.
+        seed: same seed, same bytes.
+        samples: how many dreams; the second takes seed + 1 and is written to NAME-2.mp4.
+        steps: denoising steps a frame.
+        guidance: how strongly to follow the prompt; 0 is off (convention: cond + g (cond - uncond)).
+        negative: what is not to be seen.
+        sampling: further name=value settings of the world's own sampler, such as temperature=0.9.
+        guard: ask the guard (--no-guard is recorded in the sidecar).
+        out: the mp4 to write.
+    """
+    from armillary import guard as guards
+    from armillary.rollout.dreamer import Dreamer
+    from armillary.rollout.generate import generate as dream
+    from armillary.store import check_writable
+
+    if samples < 1:
+        raise BadInput(f"--samples is at least 1; got {samples}.")
+    check_writable(out.parent)
+    gate = guards.default_gate() if guard else guards.Open()
+    dreamer = Dreamer(world)
+    made = []
+    for i in range(samples):
+        path = out if i == 0 else out.with_stem(f"{out.stem}-{i + 1}")
+        made.append(
+            dream(
+                dreamer,
+                prompt,
+                image=image,
+                video=video,
+                actions=actions,
+                num_frames=frames,
+                num_given=given,
+                seed=seed + i,
+                steps=steps,
+                guidance=guidance,
+                negative=negative,
+                sampling=dict(map(_setting, sampling)),
+                gate=gate,
+                out=path,
+            )
+        )
+    return made
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, sep, value = text.partition("=")
+    if not sep:
+        raise BadInput(f"--sampling wants name=value; got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

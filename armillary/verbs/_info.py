@@ -1,0 +1,105 @@
+"""`armillary info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from armillary.errors import BadInput
+
+
+def info(name: str = "", /) -> dict[str, Any]:
+    """What a checkpoint, a dataset, a video or a shipped name is; with no name, everything that can be named.
+
+    Example: armillary info tabletop
+
+    Args:
+        name: a shipped name, a checkpoint folder, a LeRobot dataset, a folder of curated clips, or a video.
+    """
+    if not name:
+        return _everything()
+    path = Path(name)
+    if (path / "meta" / "info.json").is_file():
+        return _dataset(path)
+    if (path / "clips.jsonl").is_file():
+        return _clips(path)
+    if path.is_file():
+        from armillary import media
+        from armillary.presets import to_json
+
+        facts = to_json(media.probe(path))
+        facts.pop("kind", None)
+        return {"what": "video", "path": name} | facts
+    return _checkpoint(name)
+
+
+def _everything() -> dict[str, Any]:
+    from armillary.recipes import RECIPES
+    from armillary.sims import SIMS
+    from armillary.store import read_json, weights_root
+    from armillary.tokenizers import TOKENIZERS
+    from armillary.worlds import WORLDS
+
+    shipped = [
+        {
+            "name": p.parent.name,
+            "family": read_json(p).get("family", "?"),
+            "MB": round((p.parent / "model.safetensors").stat().st_size / 1e6, 1),
+        }
+        for p in sorted(weights_root().glob("*/config.json"))
+        if (p.parent / "model.safetensors").is_file()
+    ]
+    return {
+        "shipped weights": shipped,
+        "recipes": sorted(RECIPES),
+        "world sizes": sorted(WORLDS),
+        "tokenizer sizes": sorted(TOKENIZERS),
+        "simulators": sorted(SIMS),
+    }
+
+
+def _checkpoint(name: str) -> dict[str, Any]:
+    from armillary.store import find_weights, load_folder
+
+    folder = load_folder(find_weights(name, "checkpoint, dataset or video"))
+    return {
+        "what": folder.family,
+        "path": str(folder.path),
+        "sha256": folder.sha256,
+        "parameters": sum(t.numel() for t in folder.tensors.values()),
+        "tensors": len(folder.tensors),
+        "config": dict(folder.config),
+        **dict(folder.extra),
+    }
+
+
+def _dataset(path: Path) -> dict[str, Any]:
+    from armillary.data.lerobot import LeRobotDataset
+    from armillary.presets import to_json
+
+    data = LeRobotDataset(path)
+    return {
+        "what": "LeRobot dataset",
+        "path": str(path),
+        "episodes": len(data),
+        "fps": data.fps,
+        "cameras": list(data.cameras),
+        "tasks": len(data.tasks),
+        "actions": to_json(data.spec),
+    }
+
+
+def _clips(path: Path) -> dict[str, Any]:
+    import json
+
+    rows = [json.loads(line) for line in (path / "clips.jsonl").read_text().splitlines() if line.strip()]
+    if not rows:
+        raise BadInput(f"{path}/clips.jsonl is empty.")
+    kept = [r for r in rows if not r.get("rejected")]
+    return {
+        "what": "curated clips",
+        "path": str(path),
+        "clips": len(rows),
+        "kept": len(kept),
+        "kept seconds": round(sum(r["end"] - r["start"] for r in kept), 2),
+    }
