@@ -100,7 +100,7 @@ def split_entries(entries: Sequence[Entry], share: float, split: Split, what: st
     else:
         names = {e.key: e.group for e in entries}
     values = {name: unit(name) for name in names.values()}
-    held = {name for name, value in values.items() if value < share}
+    held = {name for name, value in values.items() if value < share} if len(values) > 1 else set()
     if share > 0 and len(values) > 1:
         if not held:
             held = {min(values, key=lambda n: values[n])}
@@ -167,7 +167,8 @@ def hash_files(root: Path, files: Iterable[Path], settings: str = "") -> str:
     """sha256 over relative names and contents, and over `settings`."""
     digest = hashlib.sha256(settings.encode())
     for path in sorted(files):
-        digest.update(f"\0{path.relative_to(root).as_posix()}\0{sha256_file(path)}".encode())
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        digest.update(f"\0{name}\0{sha256_file(path)}".encode())
     return digest.hexdigest()
 
 

@@ -42,7 +42,8 @@ class Pixels:
         focus: float = 0.0,
         memory: float = 4.0,
     ) -> None:
-        self.what, self.hash, self.split = what, hash, split
+        self.what, self.hash = what, hash
+        self.split: Split = split
         self.frames, self.size, self.fps, self.spec = frames, size, fps, spec
         self.entries = split_entries(long_enough(entries, frames, what), held_out, split, what)
         self._read, self._room = read, int(memory * 2**30)
@@ -104,15 +105,16 @@ class Pixels:
 def fit_spec(spec: ActionSpec, entries: Sequence[Entry]) -> ActionSpec:
     """The spec with a normaliser, when it needs one.
 
-    A spec whose commands are bounded by -1 and 1 is normalised already and stays as it is, as does one that brings mean and
-    deviation. Any other gets those of the given entries; a component that never moves gets deviation 1.
+    A spec whose commands are bounded by -1 and 1 is normalised already and stays as it is, as does one that brings mean and deviation.
+    Any other gets those of the given entries. A component that never moves has deviation 1: nobody can divide by its own.
     """
-    if spec.mean or not entries or (spec.low and min(spec.low) >= -1 and max(spec.high) <= 1):
+    actions = [e.actions for e in entries if e.actions is not None]
+    if spec.mean:
+        mean, std = np.array(spec.mean), np.array(spec.std)
+    elif not actions or (spec.low and min(spec.low) >= -1 and max(spec.high) <= 1):
         return spec
-    actions = np.concatenate([e.actions for e in entries if e.actions is not None]).astype(np.float64)
-    std = actions.std(0)
-    return dataclasses.replace(
-        spec,
-        mean=tuple(float(round(x, 8)) for x in actions.mean(0)),
-        std=tuple(float(round(x, 8)) if x > 1e-6 else 1.0 for x in std),
-    )
+    else:
+        joined = np.concatenate(actions).astype(np.float64)
+        mean, std = joined.mean(0), joined.std(0)
+    std = np.where(std > 1e-6, std, 1.0)
+    return dataclasses.replace(spec, mean=tuple(round(float(x), 8) for x in mean), std=tuple(round(float(x), 8) for x in std))

@@ -1,6 +1,7 @@
-"""Squares on a plain ground, one of which obeys: a dataset that is drawn in a moment, for tests and for trying a run out.
+"""Squares on a plain ground, one of which obeys: a dataset drawn in a moment, for tests and for trying a run out.
 
-A bright square moves by the action (pixels a frame = 3 x action), stops at the border and pushes the other squares it meets. Everything follows from `seed`.
+A bright square moves by the action (pixels a frame = 3 x action), stops at the border and pushes the other squares it meets.
+Everything follows from `seed`.
 """
 
 from __future__ import annotations

@@ -419,7 +419,8 @@ def read_video(
         if not frames:
             raise MediaError(f"{shown(path)} has no frame between {start} and {end} s.", "decode_error")
     clock = np.asarray(times, np.float64)
-    return Video(np.stack(frames), mean_rate(clock, info.fps), clock, str(path))
+    fps = info.fps if reader.lost and info.fps else mean_rate(clock, info.fps)  # a hole is not a slower camera
+    return Video(np.stack(frames), fps, clock, str(path))
 
 
 def mean_rate(times: np.ndarray, declared: float) -> float:

@@ -1,0 +1,36 @@
+"""Exact twins of worlds: physics by MuJoCo, pixels by its rays, truth for the asking.
+
+>>> sim = make("tabletop")
+>>> sim.reset(seed=0)
+>>> picture = sim.render(("front",), 128)["front"]
+>>> reward, success = sim.step([1.0, 0.0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from armillary.errors import BadInput, lookup
+from armillary.sims.base import SceneObject, Sim
+from armillary.sims.policies import POLICIES
+from armillary.sims.record import record_episode
+from armillary.sims.tabletop import Tabletop
+
+SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop}
+
+
+def make(name: str, **options: Any) -> Sim:
+    """The simulator of that name.
+
+    Raises:
+        BadInput: for a name that is in no table, or an option it does not take.
+    """
+    build = lookup(SIMS, name, "simulator")
+    try:
+        return build(**options)
+    except TypeError as error:
+        raise BadInput(f"{name} does not take {options}: {error}") from error
+
+
+__all__ = ["POLICIES", "SIMS", "SceneObject", "Sim", "make", "record_episode"]

@@ -21,6 +21,10 @@ from armillary.sims import optics, texture
 from armillary.types import Camera
 
 FAR = 1e10
+# Geom groups: what never moves is in group 0, everything else in another one.
+EVERY = np.ones(6, np.uint8)
+STILL = np.array([1, 0, 0, 0, 0, 0], np.uint8)
+MOVING = np.uint8(1) - STILL
 LIFT = 1e-4  # metres: how far short of a surface a shadow ray ends, so that a surface does not shadow itself
 # Sub-pixel offsets of the four rays of an edge pixel, and which point of the lamp each looks at (a rotated square).
 SUB = ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875))
@@ -80,15 +84,15 @@ class Picture(NamedTuple):
 
 
 class _Fixed(NamedTuple):
-    """The fixed layer of one camera: hits, unit directions from the lamp to them, colour lit and in shadow, and the smoothed picture."""
+    """The fixed layer of one camera pose: rays and hits, unit directions from the lamp to the hits, and linear colours `n 3`: the
+    smoothed picture, and that of pixels in shadow."""
 
-    key: tuple
+    pose: bytes
     dirs: np.ndarray
     hits: Hits
     from_lamp: np.ndarray
-    lit: np.ndarray
+    colour: np.ndarray
     dark: np.ndarray
-    smooth: np.ndarray
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -96,170 +100,203 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
-def _edges(*labels: np.ndarray) -> np.ndarray:
-    """Pixels that differ from one of their four neighbours in any of the label pictures (`h w`): bool `h w`."""
-    edge = np.zeros(labels[0].shape, bool)
-    for label in labels:
-        down, right = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
-        edge[1:] |= down
-        edge[:-1] |= down
-        edge[:, 1:] |= right
-        edge[:, :-1] |= right
+def _unit(a: np.ndarray) -> np.ndarray:
+    return a / np.sqrt(np.maximum(_dot(a, a), 1e-18))[..., None]
+
+
+def _edges(label: np.ndarray) -> np.ndarray:
+    """Pixels of `label` (`h w`) that differ from one of their four neighbours: bool `h w`."""
+    edge = np.zeros(label.shape, bool)
+    down, right = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    edge[:, 1:] |= right
+    edge[:, :-1] |= right
     return edge
+
+
+def _balls(model: Any, geoms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spheres that together hold `geoms`: the geom, the place along its own z axis, the radius. A long rod gets several small ones."""
+    out = []
+    for geom in geoms:
+        kind, (radius, half, _) = int(model.geom_type[geom]), model.geom_size[geom]
+        if kind not in (3, 5) or half < radius:  # neither a capsule nor a cylinder, or a stout one
+            out.append((geom, 0.0, float(model.geom_rbound[geom])))
+            continue
+        half = half + radius if kind == 3 else half
+        pieces = min(8, int(np.ceil(half / (2 * radius))))
+        step = half / pieces
+        out += [(geom, step * (2 * k + 1 - pieces), float(np.hypot(radius, step))) for k in range(pieces)]
+    return np.array([o[0] for o in out], int), np.array([o[1] for o in out]), np.array([o[2] for o in out])
+
+
+# Linear light in 65,536 steps to 8 bits, gamma 2.2.
+GAMMA = np.round(255.0 * (np.arange(65536) / 65535.0) ** (1 / 2.2)).astype(np.uint8)
 
 
 class Raycaster:
     """Renders one model.
 
     Args:
-        model, data: MuJoCo's. `data` must be forwarded (`mj_forward` or a step) before a picture is asked for.
+        model, data: MuJoCo's. `data` must be forwarded (`mj_forward` or a step) before a picture is asked for. Geoms that never move
+            are in geom group 0 and all others in groups 1 to 5.
         materials: geom name -> look; a geom that is not named is plain.
         light: the lamp and the sky.
+        smooth: cast edge pixels four times.
     """
 
-    def __init__(self, model: Any, data: Any, materials: Mapping[str, Material], light: Light) -> None:
+    def __init__(self, model: Any, data: Any, materials: Mapping[str, Material], light: Light, smooth: bool = True) -> None:
         self.mj = require("mujoco", "simulating")
-        self.model, self.data, self.light = model, data, light
-        names = [model.geom(i).name for i in range(model.ngeom)]
-        self.looks = [materials.get(name, Material()) for name in names]
-        # Index -1 (nothing hit) reads the last row.
-        self.colour = np.concatenate([model.geom_rgba[:, :3], [light.background]]) ** 2.2
+        self.model, self.data, self.light, self.smooth = model, data, light, smooth
+        moves = model.body_weldid[model.geom_bodyid] != 0
+        assert ((model.geom_group != 0) == moves).all(), "geom group 0 is for what never moves, and only for that"
+        self.ball_geom, self.ball_at, self.ball_radius = _balls(model, np.flatnonzero(moves))
+        self.looks = [materials.get(model.geom(i).name, Material()) for i in range(model.ngeom)]
+        # Geom -1 (nothing hit) reads the last row.
+        self.colours = np.concatenate([model.geom_rgba[:, :3], [light.background]]) ** 2.2
         self.gloss = np.array([m.gloss for m in self.looks] + [0.0])
         self.shine = np.array([m.shine for m in self.looks] + [0])
-        self.moving = np.flatnonzero(model.body_weldid[model.geom_bodyid] != 0)
-        self.fixed: dict[tuple[str, int], _Fixed] = {}
+        self.kept: dict[tuple[str, int], _Fixed] = {}
+
+    def render(self, camera: Camera) -> Picture:
+        """The scene as `data` has it now, through `camera` (square or not)."""
+        layer = self._fixed_layer(camera)
+        shape, eye, lamp = (camera.height, camera.width), camera.pose[:3, 3], self._lamp()
+        geom, dist, colour = layer.hits.geom.copy(), layer.hits.dist.copy(), layer.colour.copy()
+        shadow = np.zeros(len(geom), bool)
+
+        at = np.flatnonzero(self._near(eye, layer.dirs))
+        hits = self.cast(eye, layer.dirs[at], MOVING)
+        front = np.flatnonzero((hits.geom >= 0) & ((geom[at] < 0) | (hits.dist < dist[at])))
+        at, hits = at[front], Hits(*(a[front] for a in hits))
+        geom[at], dist[at] = hits.geom, hits.dist
+        shadow[at] = self._blocked(lamp, hits.point, EVERY)
+        colour[at] = self._shade(layer.dirs[at], hits, shadow[at], lamp)
+
+        under = self._near(lamp, layer.from_lamp) & (layer.hits.geom >= 0)
+        under[at] = False
+        under = np.flatnonzero(under)
+        under = under[self._blocked(lamp, layer.hits.point[under], MOVING)]
+        shadow[under] = True
+        colour[under] = layer.dark[under]
+
+        if self.smooth:
+            touched = np.zeros(len(geom), bool)
+            touched[at] = touched[under] = True
+            touched = touched.reshape(shape)
+            edge = _edges(geom.reshape(shape)) & (touched | _edges(touched)) | _edges(shadow.reshape(shape))
+            at = np.flatnonzero(edge)
+            colour[at] = self._refine(camera, at, EVERY)
+        rgb = GAMMA[(np.clip(colour, 0.0, 1.0) * 65535.0 + 0.5).astype(np.int64)].reshape(*shape, 3)
+        depth = np.where(geom >= 0, dist * _dot(layer.dirs, camera.pose[:3, 2]), np.inf).astype(np.float32)
+        return Picture(rgb, depth.reshape(shape), geom.reshape(shape))
+
+    def segment(self, camera: Camera) -> np.ndarray:
+        """Which geom (-1: none) each pixel centre sees: int32 `h w`."""
+        return self.cast(camera.pose[:3, 3], optics.directions(camera), EVERY).geom.reshape(camera.height, camera.width)
+
+    def count(self, camera: Camera, group: int) -> tuple[int, int]:
+        """How many pixels show moving geoms of `group`, and how many would if nothing stood before them."""
+        only = (np.arange(6) == group).astype(np.uint8)
+        eye, dirs = camera.pose[:3, 3], optics.directions(camera)
+        dirs = dirs[self._near(eye, dirs, only)]
+        alone, seen = self.cast(eye, dirs, only).geom >= 0, self.cast(eye, dirs, EVERY).geom
+        visible = (seen >= 0) & (self.model.geom_group[seen] == group)
+        return int(np.count_nonzero(visible)), int(np.count_nonzero(alone))
 
     # What rays meet ---------------------------------------------------------------------------------------------------------------
 
-    def cast(self, origin: np.ndarray, dirs: np.ndarray, static: bool = True, groups: np.ndarray | None = None) -> Hits:
-        """Follow `n` rays from one point. `static=False` sees only moving geoms; `groups` (uint8 6) only geoms of those groups."""
+    def cast(self, origin: np.ndarray, dirs: np.ndarray, groups: np.ndarray) -> Hits:
+        """Follow rays (unit directions `n 3`) from one point; only geoms of `groups` (uint8 6) are seen."""
         n = len(dirs)
         geom, dist, normal = np.full((n, 1), -1, np.int32), np.full((n, 1), -1.0), np.zeros((3 * n, 1))
         if n:
             rays = np.ascontiguousarray(dirs, dtype=np.float64).reshape(-1, 1)
             start = np.ascontiguousarray(origin, dtype=np.float64).reshape(3, 1)
-            mask = None if groups is None else groups.reshape(6, 1)
-            self.mj.mj_multiRay(self.model, self.data, start, rays, mask, int(static), -1, geom, dist, normal, n, FAR)
-        geom, dist, normal = geom[:, 0], dist[:, 0], normal.reshape(-1, 3)
-        return Hits(geom, dist, normal, origin + dirs * dist[:, None])
+            self.mj.mj_multiRay(self.model, self.data, start, rays, groups.reshape(6, 1), 1, -1, geom, dist, normal, n, FAR)
+        return Hits(geom[:, 0], dist[:, 0], normal.reshape(-1, 3), origin + dirs * dist)
 
-    def _blocked(self, lamp: np.ndarray, points: np.ndarray, static: bool) -> np.ndarray:
-        """Whether something stands between the lamp and each point: bool `n`."""
-        if not len(points):
-            return np.zeros(0, bool)
+    def _blocked(self, lamp: np.ndarray, points: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Whether a geom of `groups` stands between the lamp and each point: bool `n`."""
         rays = points - lamp
         length = np.sqrt(_dot(rays, rays))
-        geom, dist = np.full((len(rays), 1), -1, np.int32), np.full((len(rays), 1), -1.0)
-        flat = np.ascontiguousarray(rays / length[:, None]).reshape(-1, 1)
-        self.mj.mj_multiRay(
-            self.model, self.data, lamp.reshape(3, 1), flat, None, int(static), -1, geom, dist, None, len(rays), FAR
-        )
-        return (geom[:, 0] >= 0) & (dist[:, 0] < length - LIFT)
+        hits = self.cast(lamp, rays / length[:, None], groups)
+        return (hits.geom >= 0) & (hits.dist < length - LIFT)
 
-    def _near(self, origin: np.ndarray, dirs: np.ndarray) -> np.ndarray:
-        """Which unit directions from `origin` can meet a moving geom, by bounding spheres: bool `n`."""
-        out = np.zeros(len(dirs), bool)
-        for geom in self.moving:
-            to = self.data.geom_xpos[geom] - origin
-            away, radius = float(np.sqrt(to @ to)), float(self.model.geom_rbound[geom])
-            if radius <= 0 or away <= radius:  # a plane, or we stand inside the sphere
-                return np.ones(len(dirs), bool)
-            out |= _dot(dirs, to / away) > np.sqrt(1 - (radius / away) ** 2)
-        return out
+    def _near(self, origin: np.ndarray, dirs: np.ndarray, groups: np.ndarray = MOVING) -> np.ndarray:
+        """Which unit directions from `origin` can meet a moving geom of `groups`, by bounding spheres: bool `n`. Never misses one."""
+        use = groups[self.model.geom_group[self.ball_geom]] > 0
+        geom, at, radius = self.ball_geom[use], self.ball_at[use], self.ball_radius[use]
+        to = self.data.geom_xpos[geom] + self.data.geom_xmat[geom][:, 2::3] * at[:, None] - origin
+        away = np.sqrt(_dot(to, to))
+        if (away <= radius).any():  # we stand inside a sphere
+            return np.ones(len(dirs), bool)
+        least = np.sqrt(1 - (radius / away) ** 2) - 1e-5  # single precision is enough with that margin
+        centres = (to / away[:, None]).astype(np.float32)
+        return (centres @ np.ascontiguousarray(dirs.T, np.float32) > least.astype(np.float32)[:, None]).any(0)
 
     # How it looks -----------------------------------------------------------------------------------------------------------------
 
-    def _shade(self, eye: np.ndarray, dirs: np.ndarray, hits: Hits, shadow: np.ndarray, lamp: np.ndarray) -> np.ndarray:
-        """Linear colour of `n` hits, float64 `n 3`; `shadow` bool `n`."""
+    def _shade(self, dirs: np.ndarray, hits: Hits, shadow: np.ndarray, lamp: np.ndarray) -> np.ndarray:
+        """Linear colour of `n` hits seen along `dirs`, float64 `n 3` in [0, 1]; `shadow` bool `n`."""
         light = self.light
-        base = self.colour[hits.geom]
+        base = self.colours[hits.geom]
         for geom in np.unique(hits.geom):
-            look = self.looks[geom] if geom >= 0 else None
-            if look is not None and look.strength:
+            look = self.looks[geom]
+            if geom >= 0 and look.strength:
                 at = np.flatnonzero(hits.geom == geom)
                 axes = self.data.geom_xmat[geom].reshape(3, 3)
                 off = hits.point[at] - self.data.geom_xpos[geom]
                 x, y, z = (_dot(off, axes[:, k]) / look.scale for k in range(3))
-                # Seen from above a surface shows x and y; the height shears the pattern so that sides are not streaks.
+                # A face seen from above shows x and y; adding the height keeps upright faces from becoming streaks.
                 grey = texture.sample(look.texture, x + 0.5 * z, y + 0.5 * z)
-                base[at] = base[at] * (1.0 + look.strength * grey[:, None])
-        normal = hits.normal
-        to_lamp = lamp - hits.point
-        to_lamp = to_lamp / np.sqrt(_dot(to_lamp, to_lamp))[:, None]
-        facing = np.where(shadow, 0.0, np.maximum(_dot(normal, to_lamp), 0.0))
-        half = to_lamp - dirs
-        half = half / np.sqrt(np.maximum(_dot(half, half), 1e-12))[:, None]
-        spark = np.maximum(_dot(normal, half), 0.0)
+                base[at] *= 1.0 + look.strength * grey[:, None]
+        to_lamp = _unit(lamp - hits.point)
+        facing = np.where(shadow, 0.0, np.maximum(_dot(hits.normal, to_lamp), 0.0))
+        spark = np.maximum(_dot(hits.normal, _unit(to_lamp - dirs)), 0.0)
         shine = self.shine[hits.geom]
         for k in range(int(shine.max(initial=0))):
             spark = np.where(shine > k, spark * spark, spark)
-        spark = np.where(shadow | (facing <= 0.0), 0.0, spark) * self.gloss[hits.geom]
-        up = 0.5 + 0.5 * normal[:, 2:]
+        spark = np.where(facing > 0.0, spark, 0.0) * self.gloss[hits.geom]
+        up = 0.5 + 0.5 * hits.normal[:, 2:]
         ambient = np.asarray(light.sky) * up + np.asarray(light.ground) * (1.0 - up)
         lamp_colour = light.strength * np.asarray(light.colour)
         out = base * (ambient + lamp_colour * facing[:, None]) + lamp_colour * spark[:, None]
-        return np.where((hits.geom < 0)[:, None], self.colour[-1], out)
+        return np.clip(np.where((hits.geom < 0)[:, None], self.colours[-1], out), 0.0, 1.0)
 
     def _lamp(self, k: int | None = None) -> np.ndarray:
         """The lamp's centre, or one of four points on its disc."""
-        x, y, z = self.light.position
-        if k is None:
-            return np.array([x, y, z])
-        return np.array([x + self.light.radius * LAMP[k][0], y + self.light.radius * LAMP[k][1], z])
+        dx, dy = (0.0, 0.0) if k is None else LAMP[k]
+        return np.asarray(self.light.position) + self.light.radius * np.array([dx, dy, 0.0])
 
-    def _refine(self, camera: Camera, pixels: np.ndarray) -> np.ndarray:
-        """The mean of four rays through each of `pixels` (flat indices), against the whole scene: linear `n 3`."""
-        eye = camera.pose[:3, 3]
+    def _refine(self, camera: Camera, pixels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """The mean of four rays through each of `pixels` (flat indices): linear `n 3`."""
         i, j = np.divmod(pixels, camera.width)
-        rays = [optics.through(camera, j + x, i + y) for x, y in SUB]
-        dirs = np.concatenate(rays)
-        hits = self.cast(eye, dirs)
+        dirs = [optics.through(camera, j + x, i + y) for x, y in SUB]
+        hits = self.cast(camera.pose[:3, 3], np.concatenate(dirs), groups)
         n, total = len(pixels), np.zeros((len(pixels), 3))
-        for k in range(len(SUB)):
-            part = Hits(*(a[k * n : (k + 1) * n] for a in hits))
-            lamp = self._lamp(k)
-            shadow = np.zeros(n, bool)
-            solid = np.flatnonzero(part.geom >= 0)
-            shadow[solid] = self._blocked(lamp, part.point[solid], True)
-            total += np.minimum(self._shade(eye, rays[k], part, shadow, lamp), 1.0)
+        for k, rays in enumerate(dirs):
+            part, lamp = Hits(*(a[k * n : (k + 1) * n] for a in hits)), self._lamp(k)
+            shadow = np.ones(n, bool)  # what faces away from the lamp needs no ray
+            bright = np.flatnonzero((part.geom >= 0) & (_dot(part.normal, lamp - part.point) > 0))
+            shadow[bright] = self._blocked(lamp, part.point[bright], groups)
+            total += self._shade(rays, part, shadow, lamp)
         return total / len(SUB)
 
-    # Layers -----------------------------------------------------------------------------------------------------------------------
-
-    def _fixed_layer(self, camera: Camera, smooth: bool) -> _Fixed:
-        key = (camera.pose.tobytes(), smooth)
-        kept = self.fixed.get((camera.name, camera.width))
-        if kept is not None and kept.key == key:
+    def _fixed_layer(self, camera: Camera) -> _Fixed:
+        """Computed once for each pose of a camera."""
+        pose, key = camera.pose.tobytes(), (camera.name, camera.width)
+        kept = self.kept.get(key)
+        if kept is not None and kept.pose == pose:
             return kept
-        eye, lamp = camera.pose[:3, 3], self._lamp()
-        dirs = optics.directions(camera)
-        # The moving geoms are kept out by their group: mj_multiRay has no flag that leaves them out.
-        was = self.model.geom_group[self.moving].copy()
-        only = np.array([1, 1, 1, 1, 1, 0], np.uint8)
-        try:
-            self.model.geom_group[self.moving] = 5
-            hits = self.cast(eye, dirs, groups=only)
-            solid = hits.geom >= 0
-            shadow = np.zeros(len(dirs), bool)
-            rays = hits.point[solid] - lamp
-            back = self.cast(lamp, rays / np.sqrt(_dot(rays, rays))[:, None], groups=only)
-            shadow[solid] = back.dist < np.sqrt(_dot(rays, rays)) - LIFT
-        finally:
-            self.model.geom_group[self.moving] = was
-        from_lamp = hits.point - lamp
-        from_lamp /= np.sqrt(_dot(from_lamp, from_lamp))[:, None]
-        lit = np.minimum(self._shade(eye, dirs, hits, shadow, lamp), 1.0)
-        dark = np.minimum(self._shade(eye, dirs, hits, np.ones_like(shadow), lamp), 1.0)
-        fine = lit
-        if smooth:
+        eye, lamp, dirs = camera.pose[:3, 3], self._lamp(), optics.directions(camera)
+        hits = self.cast(eye, dirs, STILL)
+        shadow = self._blocked(lamp, hits.point, STILL)
+        colour = self._shade(dirs, hits, shadow, lamp)
+        dark = self._shade(dirs, hits, np.ones_like(shadow), lamp)
+        if self.smooth:
             shape = (camera.height, camera.width)
-            at = np.flatnonzero(_edges(hits.geom.reshape(shape), shadow.reshape(shape)))
-            fine = lit.copy()
-            try:
-                self.model.geom_group[self.moving] = 5
-                fine[at] = self._refine_fixed(camera, at, only)
-            finally:
-                self.model.geom_group[self.moving] = was
-        kept = _Fixed(key, dirs, hits, from_lamp, lit, dark, fine)
-        self.fixed[(camera.name, camera.width)] = kept
-        return kept
+            at = np.flatnonzero(_edges(hits.geom.reshape(shape)) | _edges(shadow.reshape(shape)))
+            colour[at] = self._refine(camera, at, STILL)
+        self.kept[key] = _Fixed(pose, dirs, hits, _unit(hits.point - lamp), colour, dark)
+        return self.kept[key]

@@ -1,0 +1,7 @@
+"""Text for worlds: sentences to embeddings, and short prompts to the style of captions."""
+
+from armillary.text.encoders import ENCODERS, TextEncoder, load
+from armillary.text.prompt import check_prompt
+from armillary.text.upsample import UPSAMPLERS, Upsampler
+
+__all__ = ["ENCODERS", "UPSAMPLERS", "TextEncoder", "Upsampler", "check_prompt", "load"]

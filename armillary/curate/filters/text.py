@@ -1,0 +1,214 @@
+"""Text laid over the picture afterwards: captions, titles, logos. Text that belongs to the scene moves with it and is let through.
+
+First a cheap look for strokes that stand still on the screen while the picture around them changes. Only where there are some, and only
+where an OCR engine is installed, a few frames are read: boxes that stay in place count. Without OCR the strokes alone decide, under a
+higher threshold, and the clip says so (`tags["text_by"]`). In a scene that does not move at all, laid-over and own text cannot be told
+apart; it is measured (`text_still`) and not rejected for it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from armillary.curate.analyse import Look
+from armillary.curate.stage import Context, above, noted
+from armillary.errors import require
+from armillary.media import Reader
+from armillary.types import Clip
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Areas are shares of the picture.
+
+    Args:
+        max_area: most laid-over text read by OCR. max_strokes: most stroke area where there is no OCR.
+        ocr: whether to read at all. frames: how many are read. side: their longer side in pixels.
+        confidence: least of a word.
+        stroke: gradient in 8-bit steps from which a pixel is an edge. moving: change around a box, in 8-bit steps.
+    """
+
+    max_area: float = 0.004
+    max_strokes: float = 0.012
+    ocr: bool = True
+    frames: int = 3
+    side: int = 640
+    confidence: float = 0.75
+    stroke: float = 60.0
+    moving: float = 4.0
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in shares of the picture, and how much the picture around it changes."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    around: float = 0.0
+    text: str = ""
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.right - self.left) * max(0.0, self.bottom - self.top)
+
+    def overlap(self, other: Box) -> float:
+        """Intersection over union."""
+        w = min(self.right, other.right) - max(self.left, other.left)
+        h = min(self.bottom, other.bottom) - max(self.top, other.top)
+        both = max(0.0, w) * max(0.0, h)
+        return both / max(1e-9, self.area + other.area - both)
+
+
+class Text:
+    name = "text"
+
+    def __init__(self, config: TextConfig | None = None) -> None:
+        self.config = config or TextConfig()
+
+    def process(self, clips: list[Clip], context: Context) -> list[Clip]:
+        return [self._one(clip, context) for clip in clips]
+
+    def _one(self, clip: Clip, context: Context) -> Clip:
+        c = self.config
+        looks = context.segment.looks_within(clip.start, clip.end)
+        boxes = strokes(looks, c)
+        area = sum(b.area for b in boxes if b.around > c.moving)
+        scores = {"text_strokes": area}
+        if not boxes:
+            return noted(clip, {**scores, "text": 0.0}, {"text_by": "strokes"})
+        engine = reader() if c.ocr and not clip.rejected else None
+        if engine is None:
+            tag = "strokes" if not clip.rejected else "strokes (rejected before)"
+            return noted(
+                clip,
+                {**scores, "text": area},
+                {"text_by": tag},
+                above("text", area, c.max_strokes, "strokes that stand over the picture"),
+            )
+        frames = self._frames(clip, context, looks)
+        read = [words(engine, frame, c.confidence) for frame in frames]
+        stay = [_with_surroundings(b, looks) for b in standing(read)]
+        laid = sum(b.area for b in stay if b.around > c.moving)
+        still = sum(b.area for b in stay if b.around <= c.moving)
+        said = " ".join(b.text for b in stay if b.around > c.moving)[:80]
+        why = f"text over the picture: {said!r}" if said else "text over the picture"
+        return noted(
+            clip, {**scores, "text": laid, "text_still": still}, {"text_by": "ocr"}, above("text", laid, c.max_area, why)
+        )
+
+    def _frames(self, clip: Clip, context: Context, looks: list[Look]) -> list[np.ndarray]:
+        """A few frames, evenly spread, large enough to read."""
+        picks = np.unique(np.linspace(0, len(looks) - 1, min(self.config.frames, len(looks))).round().astype(int))
+        ratio = min(1.0, self.config.side / max(clip.width, clip.height))
+        size = (max(32, round(clip.height * ratio)), max(32, round(clip.width * ratio)))
+        if max(looks[0].rgb.shape[:2]) >= max(size):
+            return [looks[i].rgb for i in picks]
+        out = []
+        with Reader(context.path) as source:
+            for i in picks:
+                found = next(source.frames(looks[i].time), None)
+                if found is not None:
+                    out.append(source.pixels(found[1], size))
+        return out
+
+
+def strokes(looks: list[Look], c: TextConfig) -> list[Box]:
+    """Boxes of dense edges that stand still in every look, with how much changes around them.
+
+    Looks are compared at no more than 320 pixels across; fewer than three tell nothing.
+    """
+    if len(looks) < 3:
+        return []
+    cv2 = require("cv2", "finding text")
+    picks = np.unique(np.linspace(0, len(looks) - 1, min(8, len(looks))).round().astype(int))
+    grey = np.stack([cv2.cvtColor(looks[i].rgb, cv2.COLOR_RGB2GRAY) for i in picks])
+    h, w = grey.shape[1:]
+    if min(h, w) < 48:
+        return []
+    edges = np.stack([_edges(cv2, g) for g in grey])
+    firm = ((edges > c.stroke).mean(0) >= 0.85) & (edges.std(0) < 0.35 * edges.mean(0) + 8)
+    change = grey.astype(np.float32).std(0)
+    joined = cv2.morphologyEx(firm.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 9), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    out = []
+    for left, top, width, height, _ in stats[1:count]:
+        inside = firm[top : top + height, left : left + width]
+        upright = np.abs(np.diff(inside.astype(np.int8), axis=1)).sum(1).mean() / max(
+            1, width
+        )  # letters: many strokes along a line
+        if 5 <= height <= h / 5 and width >= 1.5 * height and width >= 12 and inside.mean() > 0.3 and upright > 0.06:
+            box = Box(left / w, top / h, (left + width) / w, (top + height) / h)
+            out.append(_around(box, change, firm))
+    return out
+
+
+def _edges(cv2: Any, grey: np.ndarray) -> np.ndarray:
+    return np.abs(cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3)) / 2 + np.abs(cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3)) / 2
+
+
+def _around(box: Box, change: np.ndarray, firm: np.ndarray | None = None) -> Box:
+    """The box with the mean change in a frame about it (and within it, between the strokes)."""
+    h, w = change.shape
+    pad_x, pad_y = max(4, round(0.04 * w)), max(4, round(0.06 * h))
+    top, bottom = max(0, round(box.top * h) - pad_y), min(h, round(box.bottom * h) + pad_y)
+    left, right = max(0, round(box.left * w) - pad_x), min(w, round(box.right * w) + pad_x)
+    part = change[top:bottom, left:right]
+    if firm is not None:
+        loose = part[~firm[top:bottom, left:right]]
+    else:
+        outer = np.ones(part.shape, bool)
+        outer[
+            round(box.top * h) - top : round(box.bottom * h) - top, round(box.left * w) - left : round(box.right * w) - left
+        ] = False
+        loose = part[outer]
+    return Box(box.left, box.top, box.right, box.bottom, float(loose.mean()) if loose.size else 0.0, box.text)
+
+
+def _with_surroundings(box: Box, looks: list[Look]) -> Box:
+    grey = np.stack([k.rgb for k in looks[:: max(1, len(looks) // 8)]]).astype(np.float32).mean(3)
+    return _around(box, grey.std(0))
+
+
+def standing(read: list[list[Box]]) -> list[Box]:
+    """Boxes of the first frame that every other frame has too, in the same place."""
+    if len(read) < 2:
+        return []
+    out = []
+    for i, boxes in enumerate(read):
+        for box in boxes:
+            elsewhere = sum(any(box.overlap(b) > 0.6 for b in other) for j, other in enumerate(read) if j != i)
+            if elsewhere >= max(1, (len(read) - 1) // 2) and not any(box.overlap(o) > 0.6 for o in out):
+                out.append(box)
+    return out
+
+
+@functools.cache
+def reader() -> Any:
+    """The OCR engine, or None when it is not installed."""
+    try:
+        ocr = require("rapidocr", "reading overlaid text")
+    except ImportError:
+        return None
+    threads = {f"EngineConfig.onnxruntime.{k}_op_num_threads": 1 for k in ("intra", "inter")}
+    scale = {"Det.limit_type": "max", "Det.limit_side_len": 960}  # never enlarge: the default would, at twice the time
+    return ocr.RapidOCR(params={"Global.log_level": "error", "Global.use_cls": False, **threads, **scale})
+
+
+def words(engine: Any, frame: np.ndarray, confidence: float) -> list[Box]:
+    """What OCR reads in uint8 `h w 3`: words of at least two letters or digits."""
+    h, w = frame.shape[:2]
+    result = engine(np.ascontiguousarray(frame[..., ::-1]), use_cls=False)
+    if result.boxes is None or not result.txts:
+        return []
+    out = []
+    for corners, text, score in zip(result.boxes, result.txts, result.scores):
+        if score >= confidence and sum(ch.isalnum() for ch in text) >= 2:
+            (left, top), (right, bottom) = np.min(corners, 0), np.max(corners, 0)
+            out.append(Box(float(left) / w, float(top) / h, float(right) / w, float(bottom) / h, 0.0, text))
+    return out

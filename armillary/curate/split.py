@@ -1,0 +1,105 @@
+"""From a stretch of video to clips: one per shot, without the transitions, neither too short nor too long.
+
+Paper section 3 (splitting): shots under two seconds are dropped, long ones divided at sixty. Here a dropped shot stays in the record
+with its reason, and a long one is divided into equal parts, so that no short rest is left over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from armillary.curate.analyse import Segment
+from armillary.types import Clip, Rejection
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Args:
+    min_seconds, max_seconds: bounds of a clip.
+    margin: frames left out on both sides of a dissolve or fade, beside the transition itself.
+    stride: when over 0, ignore shots and cut every so many seconds.
+    """
+
+    min_seconds: float = 2.0
+    max_seconds: float = 60.0
+    margin: int = 1
+    stride: float = 0.0
+
+
+def spans(segment: Segment, config: SplitConfig) -> list[tuple[int, int]]:
+    """Frame ranges `[first, last)` of the shots, transitions cropped off; nothing is dropped yet."""
+    n = len(segment.times)
+    if config.stride > 0:
+        edges = np.arange(segment.times[0], segment.times[-1], config.stride)
+        marks = [int(i) for i in np.searchsorted(segment.times, edges - 1e-6)] + [n]
+        return [(a, b) for a, b in itertools.pairwise(marks) if b > a]
+    holes = [(g, g) for g in segment.gaps]
+    for t in segment.transitions:
+        soft = t.start != t.end
+        holes.append((t.start - config.margin, t.end + 1 + config.margin) if soft else (t.start, t.start))
+    out, begin = [], 0
+    for a, b in sorted(holes):
+        if a > begin:
+            out.append((begin, min(a, n)))
+        begin = max(begin, min(max(b, 0), n))
+    if begin < n:
+        out.append((begin, n))
+    return out
+
+
+def split(segment: Segment, config: SplitConfig, content: str, source: str) -> list[Clip]:
+    """Clips of one segment, in order; too short ones are there, rejected by `length`.
+
+    Args:
+        content: hash of the file's bytes; with the span it makes the clip's id.
+    """
+    clips = []
+    for first, last in spans(segment, config):
+        start = float(segment.times[first])
+        end = float(segment.times[last]) if last < len(segment.times) else segment.end
+        parts = max(1, math.ceil((end - start) / config.max_seconds - 1e-6))
+        for k in range(parts):
+            a = _snap(segment, start + (end - start) * k / parts)
+            b = _snap(segment, start + (end - start) * (k + 1) / parts) if k + 1 < parts else end
+            clips.append(clip_of(segment, a, b, content, source, config.min_seconds))
+    return clips
+
+
+def _snap(segment: Segment, seconds: float) -> float:
+    """The time of the first frame at or after `seconds`."""
+    i = min(int(np.searchsorted(segment.times, seconds - 1e-6)), len(segment.times) - 1)
+    return float(segment.times[i])
+
+
+def clip_of(segment: Segment, start: float, end: float, content: str, source: str, least: float = 0.0) -> Clip:
+    """One clip of a span on the source's clock."""
+    inside = segment.within(start, end)
+    frames = inside.stop - inside.start
+    short = end - start < least - 1e-6
+    why = (
+        (Rejection("length", f"{end - start:.2f} s is shorter than {least:g} s", round(end - start, 6), least),)
+        if short
+        else ()
+    )
+    return Clip(
+        id=clip_id(content, start, end),
+        source=source,
+        start=round(start, 6),
+        end=round(end, 6),
+        width=segment.info.width,
+        height=segment.info.height,
+        fps=round(frames / (end - start), 6) if end > start else segment.info.fps,
+        num_frames=frames,
+        rejected=why,
+    )
+
+
+def clip_id(content: str, start: float, end: float) -> str:
+    """Sixteen hex digits from the source's content and the span in microseconds: no file name, no run, no order."""
+    text = f"{content}:{round(start * 1e6)}:{round(end * 1e6)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

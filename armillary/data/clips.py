@@ -1,0 +1,226 @@
+"""Windows of video clips: a curated folder, its shards, or just a folder of video files. No actions.
+
+Frames are taken at one rate for all: frame `k` of a stretch is the one shown at `start + k / fps`, whatever the file's own rate.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from armillary import media
+from armillary.data.base import Entry, Split, hash_files
+from armillary.data.pixels import Pixels
+from armillary.errors import BadInput, Failed
+from armillary.progress import say, track
+
+VIDEO = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
+
+
+@dataclass(frozen=True)
+class ClipsConfig:
+    """A folder of clips.
+
+    Args:
+        path: a folder with `clips.jsonl` (what curation writes: rejected clips are left out), one with tar shards (`key.mp4`,
+            `key.txt`), or one with video files (a caption may lie beside each as `.txt`), searched in its subfolders too.
+        frames: in a window; fps: the rate they are taken at.
+        size: height and width; frames are cropped to that shape in the middle and resized by area.
+        stretch: longer videos are divided into stretches of so many seconds, each decoded at once.
+        held_out: share of the source videos kept apart (of the stretches, when there is only one source).
+        focus: share of the windows drawn where the picture changes most.
+        memory: GiB of decoded frames to keep.
+    """
+
+    path: str
+    frames: int = 9
+    size: tuple[int, int] = (64, 64)
+    fps: float = 10.0
+    stretch: float = 10.0
+    held_out: float = 0.1
+    focus: float = 0.0
+    memory: float = 4.0
+
+    def build(self, split: Split = "train") -> Pixels:
+        """Raises BadInput: nothing to read there, or no clip is long enough."""
+        root = Path(self.path)
+        if not root.is_dir():
+            raise BadInput(f"{root} is no folder. Clips are read from a folder of videos, of shards, or of curated clips.")
+        if self.fps <= 0 or self.stretch * self.fps < self.frames:
+            raise BadInput(f"A stretch of {self.stretch} s at {self.fps} frames/s holds no window of {self.frames} frames.")
+        if (root / "clips.jsonl").is_file():
+            sources = list(_curated(root))
+        elif shards := sorted(root.rglob("*.tar")):
+            sources = [s for shard in shards for s in _shard(shard, root)]
+        else:
+            sources = list(_loose(root))
+        if not sources:
+            raise BadInput(f"{root} holds no clips: no clips.jsonl, no .tar shard, no video file ({', '.join(VIDEO)}).")
+        places: dict[str, tuple[_Source, float]] = {}
+        entries, broken = [], []
+        for source in track(sources, "look at the clips"):
+            try:
+                with source.file() as file:
+                    info = media.probe(file)
+            except media.MediaError as error:
+                broken.append(f"{source.key} ({error.kind})")
+                continue
+            for n in range(max(1, int(np.ceil(info.duration / self.stretch)))):
+                begin = n * self.stretch
+                length = int(min(self.stretch, info.duration - begin) * self.fps + 1e-6)
+                entry = Entry(f"{source.key}#{n}", source.group, length, (source.text,) if source.text else ())
+                places[entry.key] = source, begin
+                entries.append(entry)
+        if broken:
+            say(f"warning: {len(broken)} of {len(sources)} clips cannot be read and are left out: {', '.join(broken[:5])}")
+
+        def read(entry: Entry) -> np.ndarray:
+            source, begin = places[entry.key]
+            return self._decode(source, begin, entry.length)
+
+        settings = json.dumps({"size": list(self.size), "fps": self.fps, "stretch": self.stretch})
+        files = {s.path for s in sources} | {s.path.with_suffix(".txt") for s in sources} | {root / "clips.jsonl"}
+        return Pixels(
+            str(root),
+            entries,
+            read,
+            hash=hash_files(root, [f for f in files if f.is_file()], settings),
+            split=split,
+            frames=self.frames,
+            size=self.size,
+            fps=self.fps,
+            held_out=self.held_out,
+            focus=self.focus,
+            memory=self.memory,
+        )
+
+    def _decode(self, source: _Source, begin: float, length: int) -> np.ndarray:
+        """uint8 `length h w 3`, the frame shown at each tick.
+
+        Raises:
+            BadInput: the file decodes only in part.
+        """
+        with source.file() as file:
+            info = media.probe(file)
+            first = info.start + begin
+            # A crop to the wanted shape comes after a resize that keeps the file's own: no detail is lost that the crop would keep.
+            scale = max(self.size[0] / info.height, self.size[1] / info.width)
+            small = (max(self.size[0], round(info.height * scale)), max(self.size[1], round(info.width * scale)))
+            ticks = first + np.arange(length) / self.fps
+            out: list[np.ndarray] = []
+            shown: np.ndarray | None = None
+            try:
+                # One frame period earlier, so that the frame still on screen at the first tick is there.
+                for seconds, frame in media.iter_frames(
+                    file, size=small, start=max(info.start, first - 1.0), end=ticks[-1] + 1e-3
+                ):
+                    while shown is not None and len(out) < length and ticks[len(out)] < seconds - 1e-3:
+                        out.append(shown)
+                    shown = frame
+            except media.MediaError as error:
+                raise BadInput(
+                    f"{source.key} is damaged ({error}). Take it out of the folder, or curate the folder first."
+                ) from error
+        if shown is None:
+            raise BadInput(
+                f"{source.key} has no frames from {begin:.2f} s on. Take it out of the folder, or curate the folder first."
+            )
+        while len(out) < length:  # the last frame stays on screen until the end
+            out.append(shown)
+        return media.fit(np.stack(out), self.size)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A video file, or a stretch of bytes inside a tar. Args: `group` what it was cut from; `span` offset and size in `path`."""
+
+    key: str
+    path: Path
+    group: str
+    text: str = ""
+    span: tuple[int, int] | None = None
+
+    def file(self) -> _File:
+        return _File(self)
+
+
+class _File:
+    """The path to decode for the length of a block: the file itself, or a temporary copy of a tar's member."""
+
+    def __init__(self, source: _Source) -> None:
+        self.source = source
+        self.copy: Path | None = None
+
+    def __enter__(self) -> Path:
+        if self.source.span is None:
+            return self.source.path
+        offset, size = self.source.span
+        with self.source.path.open("rb") as f:
+            f.seek(offset)
+            data = f.read(size)
+        if len(data) != size:
+            raise Failed(f"{self.source.path} ends inside {self.source.key}: it was cut short.")
+        # Closed before it is decoded: not every system lets a file be opened twice.
+        with tempfile.NamedTemporaryFile(suffix=".mp4", delete=False) as copy:
+            copy.write(data)
+        self.copy = Path(copy.name)
+        return self.copy
+
+    def __exit__(self, *_: object) -> None:
+        if self.copy is not None:
+            self.copy.unlink(missing_ok=True)
+
+
+def _curated(root: Path) -> Iterator[_Source]:
+    """The kept clips of a curated folder."""
+    for number, line in enumerate((root / "clips.jsonl").read_text().splitlines(), 1):
+        try:
+            row = json.loads(line)
+            name, rejected, path = str(row["id"]), row.get("rejected"), str(row.get("path") or "")
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise BadInput(f"{root}/clips.jsonl, line {number}, is no clip: {error!r}") from error
+        if rejected or not path:
+            continue
+        file = next((p for p in (root / path, Path(path), root / "clips" / Path(path).name) if p.is_file()), None)
+        if file is None:
+            raise BadInput(f"{root}/clips.jsonl, line {number}, names {path}, which is not there.")
+        yield _Source(name, file, str(row.get("source") or name), str(row.get("caption") or ""))
+
+
+def _shard(path: Path, root: Path) -> Iterator[_Source]:
+    """The clips of one tar. Nothing is unpacked: a member is a place in the file."""
+    videos: dict[str, tarfile.TarInfo] = {}
+    texts: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                key, _, kind = member.name.partition(".")
+                if not member.isfile():
+                    continue
+                if kind == "mp4":
+                    videos[key] = member
+                elif kind in ("txt", "json") and (stream := tar.extractfile(member)) is not None:
+                    content = stream.read().decode()
+                    if kind == "txt":
+                        texts[key] = content.strip()
+                    else:
+                        groups[key] = str(json.loads(content).get("source") or key)
+    except (tarfile.TarError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadInput(f"{path} is not a readable shard: {error}") from error
+    name = path.relative_to(root).as_posix()
+    for key, member in sorted(videos.items()):
+        yield _Source(f"{name}:{key}", path, groups.get(key, key), texts.get(key, ""), (member.offset_data, member.size))
+
+
+def _loose(root: Path) -> Iterator[_Source]:
+    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in VIDEO and p.is_file()):
+        caption = path.with_suffix(".txt")
+        key = path.relative_to(root).as_posix()
+        yield _Source(key, path, key, caption.read_text().strip() if caption.is_file() else "")

@@ -1,0 +1,88 @@
+"""Windows of one camera of recorded episodes (a LeRobot dataset), with their actions and sentences."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from armillary import media
+from armillary.data.base import Entry, Split, hash_files, split_entries
+from armillary.data.pixels import Pixels, fit_spec
+from armillary.errors import BadInput
+from armillary.progress import track
+from armillary.types import Episode
+
+
+@dataclass(frozen=True)
+class EpisodesConfig:
+    """A LeRobot dataset, seen through one camera.
+
+    Args:
+        path: its folder.
+        camera: name of the camera; empty for the first.
+        frames: in a window (1 + temporal x k for a tokenizer that compresses time).
+        size: height and width; frames are cropped to that shape in the middle and resized by area.
+        held_out: share of the episodes kept apart, chosen by a hash of the episode's number.
+        focus: share of the windows drawn where most happens: contact, where the recorder knew it, else change of the picture.
+        memory: GiB of decoded frames to keep.
+        actions: false leaves them out, for a world that only watches.
+    """
+
+    path: str
+    camera: str = ""
+    frames: int = 9
+    size: tuple[int, int] = (64, 64)
+    held_out: float = 0.05
+    focus: float = 0.0
+    memory: float = 4.0
+    actions: bool = True
+
+    def build(self, split: Split = "train") -> Pixels:
+        """Raises BadInput: no dataset there, no such camera, or no episode is long enough."""
+        from armillary.data.lerobot import LeRobotDataset
+
+        root = Path(self.path)
+        source = LeRobotDataset(root)
+        camera = self.camera or next(iter(source.cameras), "")
+        if camera not in source.cameras:
+            raise BadInput(f"{root} has no camera {camera!r}; it has {', '.join(source.cameras) or 'none'}.")
+        entries, numbers = [], {}
+        for i in track(range(len(source)), "read the index"):
+            entry = _entry(i, source.episode(i, cameras=()))
+            entries.append(entry)
+            numbers[entry.key] = i
+        training = split_entries([e for e in entries if e.length >= self.frames] or entries, self.held_out, "train", str(root))
+        acting = self.actions and source.spec.dim > 0
+
+        def read(entry: Entry) -> np.ndarray:
+            return media.fit(source.episode(numbers[entry.key], cameras=(camera,)).frames[camera], self.size)
+
+        settings = json.dumps({"camera": camera, "size": list(self.size)})
+        files = (p for folder in ("meta", "data", "videos", "images", "truth") for p in (root / folder).rglob("*") if p.is_file())
+        return Pixels(
+            str(root),
+            entries,
+            read,
+            hash=hash_files(root, files, settings),
+            split=split,
+            frames=self.frames,
+            size=self.size,
+            fps=source.fps,
+            spec=fit_spec(source.spec, training) if acting else None,
+            held_out=self.held_out,
+            focus=self.focus,
+            memory=self.memory,
+        )
+
+
+def _entry(index: int, episode: Episode) -> Entry:
+    contact = episode.truth.get("contact")
+    if contact is not None:
+        contact = np.asarray(contact, np.float32).reshape(len(episode), -1).max(1)
+    key = f"episode_{index:06d}"
+    # A caption says what is seen and an instruction what was asked for: a world should understand either.
+    texts = tuple(t for t in (episode.instruction, episode.caption) if t)
+    return Entry(key, key, len(episode), texts, np.asarray(episode.actions, np.float32), contact)

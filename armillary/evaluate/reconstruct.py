@@ -1,0 +1,150 @@
+"""What a tokenizer keeps of a video: encode, decode, compare (the paper's tokenizer tables, with the foreground apart).
+
+A still background makes any PSNR look good, so that the pixels that move are also measured by themselves.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from armillary import media
+from armillary.errors import BadInput, Failed
+from armillary.evaluate import pixels
+from armillary.evaluate.stats import estimate
+from armillary.progress import Progress
+from armillary.types import Latents, Report, Tokens, Video
+
+
+def crop(frames: np.ndarray, spatial: int) -> np.ndarray:
+    """`t h w c` cut about the centre to whole cells.
+
+    Raises:
+        BadInput: frames smaller than one cell.
+    """
+    h, w = frames.shape[1:3]
+    if min(h, w) < spatial:
+        raise BadInput(f"Frames of {h}x{w} are smaller than one {spatial}x{spatial} cell of the tokenizer.")
+    high, wide = h // spatial * spatial, w // spatial * spatial
+    top, left = (h - high) // 2, (w - wide) // 2
+    return frames[:, top : top + high, left : left + wide]
+
+
+def _padded(frames: np.ndarray, temporal: int) -> np.ndarray:
+    """Grown to a length of 1 + temporal*k by repeating the last frame."""
+    missing = -(len(frames) - 1) % temporal
+    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
+
+
+def _there_and_back(tokenizer: Any, frames: np.ndarray) -> tuple[np.ndarray, Latents | Tokens]:
+    import torch
+
+    long = _padded(frames, tokenizer.config.temporal)
+    with torch.inference_mode():
+        coded = tokenizer.encode(media.to_tensor(long))
+        back = media.to_frames(tokenizer.decode(coded))
+    if back.shape != long.shape:
+        raise Failed(f"The tokenizer turned a video of shape {long.shape} into one of shape {back.shape}.")
+    return back[: len(frames)], coded
+
+
+def reconstructor(tokenizer: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """A callable uint8 `t h w 3` -> uint8 `t h w 3` of any length: what `evaluate_world` takes as `reconstruct`."""
+    return lambda frames: _there_and_back(tokenizer, frames)[0]
+
+
+def perplexity(counts: np.ndarray) -> float:
+    """exp of the entropy of a histogram of codes: how many codes are in use as if all were used alike."""
+    p = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def evaluate_tokenizer(
+    tokenizer: Any,
+    videos: Mapping[str, np.ndarray | Video] | Sequence[np.ndarray | Video],
+    *,
+    size: int | tuple[int, int] | None = None,
+    max_frames: int | None = 65,
+    watch: Callable[[str, np.ndarray, np.ndarray], None] | None = None,
+) -> Report:
+    """Reconstruct videos and measure what came back.
+
+    Args:
+        tokenizer: `.encode`, `.decode`, `.config.temporal`, `.config.spatial`, and `.vocab` (0 or absent when continuous).
+        videos: uint8 `t h w 3` (or `Video`), by name or in a row.
+        size: (height, width), or one number for both, to which frames are brought first (cropped to the aspect); None keeps their own.
+        max_frames: of each video, from its beginning; None takes all.
+        watch: told (name, truth, reconstruction) of each video, for showing.
+
+    Returns:
+        Report whose `metrics` are: `psnr`, `psnr_foreground`, `ssim`, `sharpness` (each with a 95 % interval over videos), `clips`
+        (the same for each video), `compression` (values in over values out), `codes` (discrete ones: vocabulary, used, perplexity,
+        bits a pixel), `frames_per_second` there and back.
+
+    Raises:
+        BadInput: no videos, no frames, or frames smaller than a cell.
+    """
+    named = dict(videos) if isinstance(videos, Mapping) else {str(i): v for i, v in enumerate(videos)}
+    if not named:
+        raise BadInput("No video was given to reconstruct.")
+    vocab = int(getattr(tokenizer, "vocab", 0) or 0)
+    counts = np.zeros(max(vocab, 1), np.int64)
+    rows, seconds, num_frames, values_in, values_out = [], 0.0, 0, 0, 0
+    with Progress("reconstruct", total=len(named)) as bar:
+        for name, video in named.items():
+            frames = np.asarray(video.frames if isinstance(video, Video) else video)
+            if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+                raise BadInput(f"Video {name!r} is not uint8 t h w 3: {frames.dtype} {frames.shape}.")
+            frames = frames[:max_frames]
+            if size is not None:
+                frames = media.fit(frames, (size, size) if isinstance(size, int) else size)
+            frames = crop(frames, tokenizer.config.spatial)
+            began = time.perf_counter()
+            back, coded = _there_and_back(tokenizer, frames)
+            seconds += time.perf_counter() - began
+            num_frames += len(frames)
+            values_in += frames.size
+            if isinstance(coded, Tokens):
+                counts += np.bincount(coded.ids.reshape(-1).cpu().numpy(), minlength=len(counts))[: len(counts)]
+                values_out += coded.ids.numel()
+            else:
+                values_out += coded.values.numel()
+            rows.append(_row(name, frames, back))
+            if watch is not None:
+                watch(name, frames, back)
+            bar.advance(psnr=f"{rows[-1]['psnr']:.1f} dB")
+    metrics: dict[str, Any] = {"videos": len(rows), "frames": num_frames}
+    for key in ("psnr", "psnr_foreground", "ssim", "sharpness"):
+        metrics[key] = estimate([np.nan if r[key] is None else r[key] for r in rows])
+    metrics["compression"] = values_in / values_out
+    metrics["frames_per_second"] = num_frames / max(seconds, 1e-9)
+    if vocab:
+        used = int((counts > 0).sum())
+        bits = values_out * math.log2(vocab) / (values_in / 3)
+        metrics["codes"] = {"vocab": vocab, "used": used, "perplexity": perplexity(counts), "bits_per_pixel": bits}
+    metrics["clips"] = rows
+    notes = [
+        f"{len(rows)} videos, {num_frames} frames. Foreground: pixels that differ by more than 16 grey levels from their temporal median.",
+        "Intervals: 95 % bootstrap over videos.",
+    ]
+    if vocab and values_out < 5 * vocab:
+        notes.append(
+            f"Only {values_out} codes were written, for a vocabulary of {vocab}: too few to judge how many are in use."
+        )
+    return Report(f"Reconstruction by {getattr(tokenizer, 'name', '') or 'a tokenizer'}", metrics, tuple(notes))
+
+
+def _row(name: str, truth: np.ndarray, back: np.ndarray) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "frames": len(truth), "height": truth.shape[1], "width": truth.shape[2]}
+    measures = {"psnr": pixels.psnr, "psnr_foreground": pixels.psnr_foreground, "sharpness": pixels.sharpness}
+    if min(truth.shape[1:3]) >= pixels.WINDOW:
+        measures["ssim"] = pixels.ssim
+    for key in ("psnr", "psnr_foreground", "ssim", "sharpness"):
+        values = measures[key](truth, back) if key in measures else np.array([])
+        values = values[np.isfinite(values)]
+        row[key] = float(values.mean()) if len(values) else None
+    return row

@@ -1,0 +1,121 @@
+"""A prompt rail that asks a served safety model: OpenAI's chat protocol, answers in the forms of Llama Guard and Qwen3Guard.
+
+Llama Guard answers `safe`, or `unsafe` and a line of categories; Qwen3Guard answers `Safety: Unsafe` and `Categories: ...`. Whatever is
+neither is no answer, and no answer refuses: a substring test for «unsafe», with everything else passing, is how such rails fail open.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from armillary.errors import BadInput, Failed
+from armillary.guard.rail import Finding
+
+Post = Callable[[str, bytes, dict[str, str], float], bytes]
+# Llama Guard 3's hazard classes (MLCommons taxonomy), for readable reasons.
+HAZARDS = {
+    "S1": "violent crimes", "S2": "non-violent crimes", "S3": "sex-related crimes", "S4": "child sexual exploitation", "S5": "defamation",
+    "S6": "specialised advice", "S7": "privacy", "S8": "intellectual property", "S9": "indiscriminate weapons", "S10": "hate",
+    "S11": "self-harm", "S12": "sexual content", "S13": "elections", "S14": "code interpreter abuse",
+}  # fmt: skip
+_QWEN = re.compile(r"safety\s*:\s*(safe|unsafe|controversial)\b", re.IGNORECASE)
+_QWEN_WHY = re.compile(r"categor(?:y|ies)\s*:\s*(.+)", re.IGNORECASE)
+_LLAMA = re.compile(r"\s*(safe|unsafe)\s*(?:\n\s*((?:S\d{1,2})(?:\s*,\s*S\d{1,2})*)\s*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Where to ask.
+
+    Args:
+        url: base address of the server, e.g. `http://127.0.0.1:8000/v1`.
+        model: the name it serves.
+        key: bearer token, empty for none; never put into a verdict.
+        seconds: for one request.
+        controversial: whether Qwen3Guard's middle class refuses too.
+        ignore: hazard classes that do not refuse, e.g. `("S8",)`.
+    """
+
+    url: str
+    model: str
+    key: str = ""
+    seconds: float = 20.0
+    controversial: bool = True
+    ignore: tuple[str, ...] = ()
+
+
+def parse(answer: str, config: EndpointConfig) -> tuple[bool, str]:
+    """(refuse, why) from a model's words.
+
+    Raises:
+        Failed: when they are no verdict.
+    """
+    if match := _LLAMA.fullmatch(answer):
+        if match[1].lower() == "safe":
+            if match[2]:
+                raise Failed(f"the safety model says safe and names hazards: {answer[:80]!r}")
+            return False, "safe"
+        codes = [c.strip().upper() for c in (match[2] or "").split(",") if c.strip()]
+        told = ", ".join(f"{c} {HAZARDS.get(c, '')}".strip() for c in codes) or "no class named"
+        ignored = bool(codes) and all(c in config.ignore for c in codes)
+        return not ignored, told + (" (ignored by configuration)" if ignored else "")
+    labels = {m.lower() for m in _QWEN.findall(answer)}
+    if len(labels) == 1:
+        label = labels.pop()
+        why = _QWEN_WHY.search(answer)
+        told = f"{label}: {why[1].strip()}" if why else label
+        return label == "unsafe" or (label == "controversial" and config.controversial), told
+    raise Failed(f"the safety model's answer is no verdict: {answer[:80]!r}")
+
+
+def post(url: str, body: bytes, headers: dict[str, str], seconds: float) -> bytes:
+    """One POST; at most a mebibyte of answer is read."""
+    request = urllib.request.Request(url, data=body, headers=headers, method="POST")
+    with urllib.request.urlopen(request, timeout=seconds) as reply:
+        return reply.read(1 << 20)
+
+
+class Endpoint:
+    """The rail.
+
+    Args:
+        send: replaces `post`, for callers with a transport of their own.
+    """
+
+    name, first = "endpoint", False
+
+    def __init__(self, config: EndpointConfig, send: Post = post) -> None:
+        if not config.url.startswith(("http://", "https://")):
+            raise BadInput(f"An endpoint's address starts with http:// or https://; got {config.url!r}.")
+        if not config.model:
+            raise BadInput("An endpoint wants the name of the model it serves.")
+        self.config, self.send = config, send
+        self.version = f"1+{config.model}"
+
+    def check(self, text: str) -> Finding:
+        config = self.config
+        body: dict[str, Any] = {
+            "model": config.model,
+            "messages": [{"role": "user", "content": text}],
+            "temperature": 0,
+            "max_tokens": 100,
+        }
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {config.key}"} if config.key else {})
+        try:
+            raw = self.send(config.url.rstrip("/") + "/chat/completions", json.dumps(body).encode(), headers, config.seconds)
+        except (urllib.error.URLError, OSError) as error:
+            raise Failed(f"the safety endpoint did not answer: {error}") from error
+        try:
+            answer = json.loads(raw)["choices"][0]["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise Failed("the safety endpoint's answer is no chat completion") from error
+        if not isinstance(answer, str):
+            raise Failed("the safety endpoint's answer holds no text")
+        blocked, why = parse(answer, config)
+        return Finding(blocked, why)

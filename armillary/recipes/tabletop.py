@@ -1,0 +1,164 @@
+"""Runs on recorded tabletop episodes: 64 pixels, 10 frames a second, two-dimensional pushes. Each ends as weights that step on a laptop."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from armillary.data import EpisodesConfig, LatentsConfig
+from armillary.train import OptimConfig, RunConfig, TokenizerRun, WorldRun
+
+SIZE = (64, 64)
+
+
+def frame_c8(data: str, *, steps: int = 8000, batch: int = 12, start: str = "", threads: int = 0) -> RunConfig:
+    """Each frame alone, 8 x 8 cells of 16 channels: the tokenizer of a world that is stepped live.
+
+    Args:
+        data: a LeRobot dataset (`armillary sim record tabletop`).
+        start: weights to go on from.
+    """
+    return RunConfig(
+        name="frame-c8-tabletop",
+        model=TokenizerRun(size="" if start else "frame-c8", start=start),
+        # Four frames a row: the loss weighs what moves, and reads that from the row's own median.
+        data=EpisodesConfig(data, frames=4, size=SIZE),
+        optim=OptimConfig(lr=2e-3, betas=(0.9, 0.99), warmup=100, weight_decay=0.0),
+        steps=steps,
+        batch=batch,
+        ema=0.999,
+        log_every=50,
+        save_every=500,
+        eval_every=1000,
+        threads=threads,
+    )
+
+
+def video_d4x8x8(data: str, *, steps: int = 6000, batch: int = 8, start: str = "", threads: int = 0) -> RunConfig:
+    """Causal video, four frames a latent, 1000 codes: the tokenizer of an autoregressive world.
+
+    Args:
+        data: a LeRobot dataset.
+        start: weights to go on from.
+    """
+    return RunConfig(
+        name="video-d4x8x8-tabletop",
+        model=TokenizerRun(size="" if start else "video-d4x8x8", start=start),
+        data=EpisodesConfig(data, frames=9, size=SIZE, focus=0.3),
+        optim=OptimConfig(lr=1e-3, betas=(0.9, 0.99), warmup=200, weight_decay=0.0),
+        steps=steps,
+        batch=batch,
+        ema=0.999,
+        log_every=50,
+        save_every=500,
+        eval_every=1000,
+        threads=threads,
+    )
+
+
+def unet(
+    data: str,
+    *,
+    tokenizer: str = "frame-c8-tabletop",
+    steps: int = 20000,
+    batch: int = 32,
+    start: str = "",
+    cache: str = "",
+    threads: int = 0,
+) -> RunConfig:
+    """The live world: a convolutional U-Net that dreams one frame from four, the action and the instruction, in one evaluation.
+
+    Half of the windows are those with most contact, and from 30 % of the run on half of the steps learn from the world's own dreams:
+    both are what keeps pushed objects from dissolving.
+
+    Args:
+        data: a LeRobot dataset.
+        tokenizer: a continuous one whose frames stand alone (what `frame-c8-tabletop` makes).
+        start: a world to go on from.
+        cache: folder for encoded data.
+    """
+    return RunConfig(
+        name="unet-tabletop",
+        model=WorldRun(size="" if start else "unet-nano", start=start, unroll_prob=0.5, unroll_from=0.3),
+        data=LatentsConfig(EpisodesConfig(data, frames=9, size=SIZE), tokenizer=tokenizer, text="hash", focus=0.5, cache=cache),
+        optim=OptimConfig(lr=1e-3, betas=(0.9, 0.99), warmup=300, weight_decay=0.01),
+        steps=steps,
+        batch=batch,
+        ema=0.999,
+        log_every=100,
+        save_every=500,
+        eval_every=1000,
+        threads=threads,
+    )
+
+
+def ar(
+    data: str,
+    *,
+    tokenizer: str = "video-d4x8x8-tabletop",
+    steps: int = 10000,
+    batch: int = 16,
+    start: str = "",
+    cache: str = "",
+    threads: int = 0,
+) -> RunConfig:
+    """The autoregressive world: a small transformer over video tokens (5 latent frames of 8 x 8), steered by actions and text.
+
+    Args:
+        data: a LeRobot dataset.
+        tokenizer: a discrete video one (what `video-d4x8x8-tabletop` makes).
+        start: a world to go on from.
+        cache: folder for encoded data.
+    """
+    return RunConfig(
+        name="ar-tabletop",
+        model=WorldRun(size="" if start else "ar-nano", start=start),
+        data=LatentsConfig(
+            EpisodesConfig(data, frames=17, size=SIZE), tokenizer=tokenizer, text="hash", focus=0.3, cache=cache
+        ),
+        optim=OptimConfig(lr=1e-3, betas=(0.9, 0.95), warmup=300, weight_decay=0.1),
+        steps=steps,
+        batch=batch,
+        ema=0.999,
+        log_every=100,
+        save_every=500,
+        eval_every=1000,
+        threads=threads,
+    )
+
+
+def shorter(config: RunConfig, name: str, steps: int) -> RunConfig:
+    """The same run in a fraction of the time: enough to see that it learns, not enough to be good."""
+    return dataclasses.replace(
+        config,
+        name=name,
+        steps=steps,
+        ema=0.99,
+        log_every=max(1, steps // 30),
+        save_every=max(1, steps // 4),
+        eval_every=max(1, steps // 4),
+        optim=dataclasses.replace(config.optim, warmup=min(config.optim.warmup, max(1, steps // 20))),
+    )
+
+
+def demo_frame_c8(data: str, *, steps: int = 600, threads: int = 0) -> RunConfig:
+    """`frame-c8-tabletop` in about two minutes on two cores."""
+    return shorter(frame_c8(data, threads=threads), "demo-frame-c8-tabletop", steps)
+
+
+def demo_unet(
+    data: str, *, tokenizer: str = "frame-c8-tabletop", steps: int = 600, cache: str = "", threads: int = 0
+) -> RunConfig:
+    """`unet-tabletop` in about two minutes on two cores."""
+    return shorter(unet(data, tokenizer=tokenizer, cache=cache, threads=threads), "demo-unet-tabletop", steps)
+
+
+def demo_video_d4x8x8(data: str, *, steps: int = 300, threads: int = 0) -> RunConfig:
+    """`video-d4x8x8-tabletop` in about two minutes on two cores."""
+    return shorter(video_d4x8x8(data, threads=threads), "demo-video-d4x8x8-tabletop", steps)
+
+
+def demo_ar(
+    data: str, *, tokenizer: str = "video-d4x8x8-tabletop", steps: int = 300, cache: str = "", threads: int = 0
+) -> RunConfig:
+    """`ar-tabletop` in about two minutes on two cores."""
+    return shorter(ar(data, tokenizer=tokenizer, cache=cache, threads=threads), "demo-ar-tabletop", steps)

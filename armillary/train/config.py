@@ -1,0 +1,89 @@
+"""What a run is: a model, data, an optimizer and how long. Plain frozen dataclasses, written beside the result as JSON.
+
+What is trained and on what are unions: `--set model.size=...` reaches into whichever is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from armillary.data.clips import ClipsConfig
+from armillary.data.episodes import EpisodesConfig
+from armillary.data.latents import LatentsConfig
+from armillary.data.synthetic import SyntheticConfig
+from armillary.errors import BadInput, lookup
+from armillary.presets import to_json
+from armillary.train.meters import METERS
+from armillary.train.models import TokenizerRun, WorldRun
+from armillary.train.optim import OptimConfig
+
+# These may change between one session of a run and the next: the steps that are taken stay the same.
+FREE = ("threads", "save_every", "keep", "meters")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run.
+
+    Args:
+        name: of the recipe, kept with the weights.
+        model: what is trained; data: on what.
+        steps: optimizer steps; batch: rows in a step, over all ranks.
+        seed: of first weights, batches and noise.
+        ema: decay of the averaged weights, which are what is kept; 0 for none.
+        log_every: steps that one row of `metrics.jsonl` is the mean of.
+        save_every: steps between checkpoints; keep: how many of them stay.
+        eval_every: steps between looks at the held-out split (0 for never); eval_batches: batches in one look.
+        threads: of torch; 0 for every core this process may use.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`. precision: of the forward and backward pass (weights stay float32).
+        meters: further meters beside `metrics.jsonl`, from `METERS`.
+    """
+
+    name: str
+    model: TokenizerRun | WorldRun
+    data: EpisodesConfig | ClipsConfig | LatentsConfig | SyntheticConfig
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    steps: int = 1000
+    batch: int = 16
+    seed: int = 0
+    ema: float = 0.999
+    log_every: int = 10
+    save_every: int = 200
+    eval_every: int = 0
+    eval_batches: int = 4
+    keep: int = 2
+    threads: int = 0
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    meters: tuple[str, ...] = ()
+
+
+def check(config: RunConfig) -> None:
+    """Raises BadInput for numbers that cannot work, before anything is read or built."""
+    for name, least in {
+        "steps": 1, "batch": 1, "log_every": 1, "save_every": 1, "keep": 1, "eval_every": 0, "eval_batches": 1, "threads": 0, "seed": 0
+    }.items():  # fmt: skip
+        if getattr(config, name) < least:
+            raise BadInput(f"{name} is at least {least}; got {getattr(config, name)}.")
+    if not 0 <= config.ema < 1:
+        raise BadInput(f"ema is a decay in [0, 1), 0 for no average; got {config.ema}.")
+    if config.optim.lr <= 0 or config.optim.clip < 0 or config.optim.warmup < 0:
+        raise BadInput(f"optim wants lr > 0, clip >= 0 and warmup >= 0; got {config.optim}.")
+    for meter in config.meters:
+        lookup(METERS, meter, "meter")
+
+
+def differences(ours: object, theirs: object, path: str = "") -> list[str]:
+    """Settings in which two configs (as JSON) differ, as `optim.lr: 0.001 here, 0.002 there`."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        out = []
+        for key in sorted(ours.keys() | theirs.keys()):
+            if not (path == "" and key in FREE):
+                out += differences(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
+        return out
+    return [] if ours == theirs else [f"{path}: {ours!r} here, {theirs!r} there"]
+
+
+def as_json(config: RunConfig) -> dict:
+    return to_json(config)

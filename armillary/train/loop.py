@@ -1,0 +1,275 @@
+"""One loop for every trainable.
+
+A step is a function of (weights, optimizer, seed, step): its batch and its random numbers are drawn anew from those, so a run that was
+stopped and goes on takes exactly the steps it would have taken. On a CPU with the same number of threads that holds bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Generator, nn
+
+from armillary import __version__
+from armillary.data.base import Dataset
+from armillary.errors import BadInput, Failed
+from armillary.presets import to_json
+from armillary.progress import Progress, say
+from armillary.store import check_writable, read_json, write_json
+from armillary.train.checkpoint import Checkpoint, list_checkpoints, newest_checkpoint, save_checkpoint
+from armillary.train.config import RunConfig, as_json, check, differences
+from armillary.train.ema import Average
+from armillary.train.meters import METERS, JsonLines, Meter
+from armillary.train.optim import load_optimizer, lr_at, make_optimizer, named_parameters, optimizer_tensors
+from armillary.train.session import Stop, arranged, locked
+
+MOST_SKIPPED = 3
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run left behind.
+
+    Args:
+        folder: the run's own; model: the checkpoint folder to load (`None` while unfinished); checkpoint: the newest one of the loop.
+        steps: finished; seconds: spent in steps, over all sessions of the run.
+        metrics: the last logged means, and the held-out ones as `held-out/<name>`.
+        finished: false when a signal ended this session.
+    """
+
+    folder: Path
+    model: Path | None
+    checkpoint: Path | None
+    steps: int
+    seconds: float
+    metrics: Mapping[str, float]
+    finished: bool
+
+
+def step_rng(seed: int, step: int, rank: int, device: str = "cpu") -> Generator:
+    """The generator that every random number of one step comes from."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
+    return Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def train(config: RunConfig, out: str | Path, resume: bool = True, progress: bool = True) -> TrainResult:
+    """Run a config to its end, or on from where it was stopped.
+
+    Ctrl-C or SIGTERM ends the session after the step at hand, with a checkpoint; a second Ctrl-C ends it at once.
+
+    Args:
+        out: folder of the run: `config.json`, `metrics.jsonl`, `checkpoints/`, and in the end `model/` and `result.json`.
+        resume: go on with a run of the same config that lies in `out`; with False such a run is an error.
+
+    Raises:
+        BadInput: settings that cannot work, `out` holds another run, or the data changed since the run began.
+        Failed: three steps in a row had a loss or gradient that is no number.
+    """
+    check(config)
+    out = check_writable(out)
+    with locked(out):
+        _claim(config, out, resume)
+        if (out / "result.json").is_file() and (out / "model" / "config.json").is_file():
+            done = read_json(out / "result.json")
+            say(f"{out} holds this run, finished: {done['steps']} steps.")
+            newest = next(iter(list_checkpoints(out / "checkpoints")), None)
+            return TrainResult(out, out / "model", newest, done["steps"], done["seconds"], done["metrics"], True)
+        with arranged(config.threads, config.device):
+            return _Run(config, out).go(progress)
+
+
+def _claim(config: RunConfig, out: Path, resume: bool) -> None:
+    """Write `config.json`, or make sure that the one there is ours."""
+    path = out / "config.json"
+    if path.is_file():
+        if not resume:
+            raise BadInput(f"{out} already holds a run. Choose another folder, or let it go on (resume).")
+        differing = differences(as_json(config), read_json(path))
+        if differing:
+            raise BadInput(
+                f"{out} holds a run with other settings; choose another folder or the same settings. Differing:\n  "
+                + "\n  ".join(differing)
+            )
+    write_json(path, config)
+
+
+class _Run:
+    """One session of a run: what is built once, and the loop over it."""
+
+    def __init__(self, config: RunConfig, out: Path, rank: int = 0, world: int = 1) -> None:
+        self.config, self.out, self.rank, self.world = config, out, rank, world
+        if config.batch % world:
+            raise BadInput(f"A batch of {config.batch} rows cannot be shared by {world} ranks.")
+        self.data: Dataset = config.data.build("train")
+        self.held_out: Dataset | None = config.data.build("held-out") if config.eval_every else None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.model: nn.Module = config.model.build(self.data).to(config.device)
+        self.model.train()
+        self.optimizer = make_optimizer(self.model, config.optim)
+        self.average = Average(self.model, config.ema) if config.ema else None
+        self.step, self.seconds, self.skipped = 0, 0.0, 0
+        # Sums since the last row, and the newest figures: both go into a checkpoint, so that rows do not depend on where a run stopped.
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self.latest: dict[str, float] = {}
+
+    def go(self, progress: bool) -> TrainResult:
+        config, checkpoints = self.config, self.out / "checkpoints"
+        found = newest_checkpoint(checkpoints)
+        if found is not None:
+            self.restore(found)
+            say(f"Going on from step {self.step} of {config.steps} ({found.path}).")
+        meters: list[Meter] = [JsonLines(self.out, self.step)]
+        meters += [METERS[name](self.out, self.step) for name in config.meters if name != "jsonl"]
+        saved = found.path if found else None
+        bar = Progress(f"train {config.name}", config.steps, self.step) if progress else None
+        try:
+            with Stop() as stop, bar or contextlib.nullcontext():
+                while self.step < config.steps:
+                    began = time.monotonic()
+                    self.one_step(meters)
+                    self.seconds += time.monotonic() - began
+                    if bar:
+                        shown = ("loss", "psnr", "held-out/loss", "held-out/psnr")
+                        bar.advance(1, **{k: f"{v:.4g}" for k, v in self.latest.items() if k in shown})
+                    last = self.step == config.steps
+                    if self.held_out and (self.step % config.eval_every == 0 or last):
+                        self.look(meters)
+                    if last or stop.asked or self.step % config.save_every == 0:
+                        saved = self.save(checkpoints)
+                    if stop.asked and not last:
+                        say(f"Stopped at step {self.step} of {config.steps}; the same command goes on from {saved}.")
+                        return TrainResult(self.out, None, saved, self.step, self.seconds, dict(self.latest), False)
+        finally:
+            for meter in meters:
+                meter.close()
+        return TrainResult(self.out, self.finish(), saved, self.step, self.seconds, dict(self.latest), True)
+
+    def one_step(self, meters: list[Meter]) -> None:
+        """Forward, backward, update, one row now and then."""
+        config, step = self.config, self.step
+        batch = self.data.batch(step, config.batch // self.world, config.seed, self.rank, self.world).to(config.device)
+        rate = lr_at(config.optim, step, config.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        config.model.at(self.model, step / config.steps)
+        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            loss, metrics = self.model(batch, step_rng(config.seed, step, self.rank, config.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        norm = math.nan
+        if math.isfinite(loss.item()):
+            loss.backward()
+            most = config.optim.clip or math.inf
+            norm = nn.utils.clip_grad_norm_(list(named_parameters(self.model).values()), most).item()
+        self.step += 1
+        if not math.isfinite(norm):
+            self.skip(loss.item(), batch.keys, meters)
+            return
+        self.skipped = 0
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, step)
+        figures = {"loss": loss.item(), "grad_norm": norm, "lr": rate} | {k: float(v) for k, v in metrics.items()}
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+        self.write_row(meters)
+
+    def write_row(self, meters: list[Meter]) -> None:
+        """The means since the last row, every `log_every` steps and at the end."""
+        if not self.count or (self.step % self.config.log_every and self.step != self.config.steps):
+            return
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.latest.update(means)
+        self.sums, self.count = {}, 0
+        for meter in meters:
+            meter.write({"step": self.step, "kind": "train", "seconds": round(self.seconds, 2), **means})
+
+    def skip(self, loss: float, keys: tuple[str, ...], meters: list[Meter]) -> None:
+        """A loss or gradient that is no number: the weights stay, the samples are named, and three in a row end the run."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        what = "loss" if not math.isfinite(loss) else "gradient"
+        for meter in meters:
+            meter.write({"step": self.step, "kind": "skipped", "loss": loss, "what": what, "keys": list(keys)})
+        say(f"warning: step {self.step} skipped, its {what} is no finite number. Samples: {', '.join(keys)}")
+        if self.skipped >= MOST_SKIPPED:
+            raise Failed(
+                f"The {what} was no finite number in {MOST_SKIPPED} steps in a row, up to step {self.step}. The last samples were "
+                f"{', '.join(keys)}. A lower optim.lr, a smaller optim.clip or a look at those samples may help."
+            )
+        self.write_row(meters)
+
+    @torch.no_grad()
+    def look(self, meters: list[Meter]) -> None:
+        """Mean figures on fixed batches of the held-out split, with the averaged weights."""
+        assert self.held_out is not None
+        config, sums = self.config, dict[str, float]()
+        self.model.eval()
+        config.model.at(self.model, 0.0)  # the same task at every look, whatever a knob says by now
+        with self.average.swapped(self.model) if self.average else contextlib.nullcontext():
+            for i in range(config.eval_batches):
+                batch = self.held_out.batch(i, config.batch, 0).to(config.device)
+                loss, metrics = self.model(batch, step_rng(0, i, 0, config.device))
+                for name, value in ({"loss": loss} | dict(metrics)).items():
+                    sums[name] = sums.get(name, 0.0) + float(value)
+        self.model.train()
+        means = {name: total / config.eval_batches for name, total in sums.items()}
+        self.latest.update({f"held-out/{name}": value for name, value in means.items()})
+        for meter in meters:
+            meter.write({"step": self.step, "kind": "held-out", **means})
+
+    def save(self, folder: Path) -> Path:
+        """Raises Failed rather than keep weights that are no numbers."""
+        state = self.model.state_dict()
+        broken = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+        if broken:
+            raise Failed(
+                f"At step {self.step} the weights are no finite numbers any more (first: {broken[0]}); nothing was saved."
+            )
+        parts = {"model": state, "optimizer": optimizer_tensors(self.optimizer, self.model)}
+        if self.average is not None:
+            parts["average"] = self.average.tensors
+        facts = {
+            "seconds": self.seconds, "skipped": self.skipped, "sums": self.sums, "count": self.count, "latest": self.latest,
+            "data": self.data.hash, "torch": torch.__version__, "armillary": __version__, "threads": torch.get_num_threads(),
+        }  # fmt: skip
+        return save_checkpoint(folder, self.step, parts, to_json(facts), self.config.keep)
+
+    def restore(self, found: Checkpoint) -> None:
+        facts = found.facts
+        if facts["data"] != self.data.hash:
+            raise BadInput(f"The data changed since {found.path} was written. Choose another folder for a run on the new data.")
+        self.model.load_state_dict(dict(found.parts["model"]), strict=True)
+        load_optimizer(self.optimizer, self.model, found.parts["optimizer"])
+        if self.average is not None:
+            self.average.load(found.parts["average"])
+        self.step, self.seconds, self.skipped = found.step, facts["seconds"], facts["skipped"]
+        self.sums, self.count, self.latest = dict(facts["sums"]), facts["count"], dict(facts["latest"])
+        if facts["threads"] != torch.get_num_threads():
+            say(
+                f"note: {facts['threads']} threads before, {torch.get_num_threads()} now; the last bits of the figures will differ."
+            )
+
+    def finish(self) -> Path:
+        """The averaged weights as a checkpoint folder, and `result.json`."""
+        extra = {"recipe": self.config.name, "data": self.data.hash, "steps": self.step, "armillary": __version__}
+        folder = self.out / "model"
+        if self.average is not None:
+            with self.average.swapped(self.model):
+                self.config.model.save(self.model, folder, extra)
+        else:
+            self.config.model.save(self.model, folder, extra)
+        write_json(
+            self.out / "result.json",
+            {"model": "model", "steps": self.step, "seconds": round(self.seconds, 3), "metrics": self.latest},
+        )
+        return folder

@@ -1,0 +1,153 @@
+"""What is trained: a tokenizer on pixels, or a world on what a tokenizer says of them.
+
+Each config builds its trainable from the data (which knows actions, text and tokenizer), may change a knob as the run goes on, and
+saves the result as a checkpoint folder that `tokenizers.load` or `worlds.load` reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from armillary import presets, tokenizers, worlds
+from armillary.data.base import Dataset
+from armillary.data.latents import LatentsDataset
+from armillary.data.pixels import Pixels
+from armillary.errors import BadInput, lookup
+from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
+from armillary.worlds.base import Setting, World
+
+FITTING_WINDOWS = 512
+
+
+@dataclass(frozen=True)
+class TokenizerRun:
+    """A tokenizer.
+
+    Args:
+        size: a line of `tokenizers.TOKENIZERS`; with `start`, empty or the same size.
+        start: a shipped name or checkpoint folder to go on from, empty for random weights.
+        overrides: changes to the size, as `width=48`.
+        objective: its loss.
+    """
+
+    size: str = "frame-c8"
+    start: str = ""
+    overrides: tuple[str, ...] = ()
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def build(self, data: Dataset) -> nn.Module:
+        """Raises BadInput: the data are no pixels, or their windows do not suit the tokenizer."""
+        if not isinstance(data, Pixels):
+            raise BadInput("A tokenizer learns from pixels; give it episodes or clips, not latents.")
+        config = (
+            presets.override(lookup(tokenizers.TOKENIZERS, self.size, "tokenizer size"), self.overrides) if self.size else None
+        )
+        if self.start:
+            tokenizer = tokenizers.load(self.start).requires_grad_(True)
+            if config is not None and config != tokenizer.config:
+                raise BadInput(
+                    f"{self.start!r} is not of size {self.size!r} with {list(self.overrides)}. Leave model.size empty to go on from it."
+                )
+        elif config is not None:
+            tokenizer = tokenizers.build(config)
+        else:
+            raise BadInput("A tokenizer run wants model.size or model.start.")
+        temporal, spatial = tokenizer.config.temporal, tokenizer.config.spatial
+        if (data.frames - 1) % temporal or data.size[0] % spatial or data.size[1] % spatial:
+            raise BadInput(
+                f"This tokenizer takes 1 + {temporal} x k frames whose sides are multiples of {spatial}; "
+                f"the data give windows of {data.frames} frames of {data.size}."
+            )
+        return TokenizerObjective(tokenizer, self.objective)
+
+    def at(self, model: nn.Module, done: float) -> None:
+        """Nothing changes as the run goes on."""
+
+    def save(self, model: nn.Module, folder: Path, extra: Mapping[str, Any]) -> None:
+        assert isinstance(model, TokenizerObjective)
+        tokenizers.save(model.tokenizer, folder, extra=extra)
+
+
+@dataclass(frozen=True)
+class WorldRun:
+    """A world. Its tokenizer, text encoder, actions and rate are those of the data (`LatentsConfig`).
+
+    Args:
+        size: a line of `worlds.WORLDS`; with `start`, empty.
+        start: a shipped name or checkpoint folder to go on from (post-training), empty for random weights.
+        overrides: changes to the size, as `past=2` or `network.dropout=0.1`.
+        unroll_prob: share of the steps that push forward through the world's own dreams, for worlds that can.
+        unroll_from: share of the run after which that begins; it rises to the whole over a tenth of the run.
+    """
+
+    size: str = "unet-nano"
+    start: str = ""
+    overrides: tuple[str, ...] = ()
+    unroll_prob: float = 0.0
+    unroll_from: float = 0.3
+
+    def build(self, data: Dataset) -> nn.Module:
+        """Raises BadInput: the data are pixels, or a start was trained on another tokenizer, other actions or other text."""
+        if not isinstance(data, LatentsDataset):
+            raise BadInput("A world learns from latents or tokens; wrap the data in LatentsConfig(source, tokenizer).")
+        if self.start:
+            if self.size or self.overrides:
+                raise BadInput("A world that goes on from another keeps its size: leave model.size and model.overrides empty.")
+            world = worlds.load(self.start)
+            self._check_start(world, data)
+        else:
+            config = presets.override(lookup(worlds.WORLDS, self.size, "world size"), self.overrides)
+            setting = Setting(tokenizer=data.ref, actions=data.spec, text=data.text, text_dim=data.text_dim, fps=data.fps)
+            world = worlds.build(config, setting)
+            world.fit_normaliser(data.sample(min(FITTING_WINDOWS, len(data))))
+        if self.unroll_prob and not hasattr(world, "unroll_prob"):
+            raise BadInput(f"World {self.size or self.start!r} does not push forward; leave model.unroll_prob at 0.")
+        return world
+
+    def _check_start(self, world: World, data: LatentsDataset) -> None:
+        """The tokenizer must be the same weights; actions and text must mean the same."""
+        if world.tokenizer.sha256 != data.ref.sha256:
+            raise BadInput(
+                f"World {self.start!r} was trained on tokenizer {world.tokenizer.name!r} ({world.tokenizer.sha256[:12]}); the data "
+                f"are encoded with {data.ref.name!r} ({data.ref.sha256[:12]})."
+            )
+        if (world.action_spec is None) != (data.spec is None):
+            raise BadInput(
+                f"World {self.start!r} {'takes no' if world.action_spec is None else 'takes'} actions; the data differ."
+            )
+        if world.action_spec is not None and data.spec is not None and (differing := world.action_spec.differences(data.spec)):
+            raise BadInput(f"The actions of world {self.start!r} differ from the data's: {'; '.join(differing)}.")
+        if (world.setting.text, world.setting.text_dim) != (data.text, data.text_dim):
+            raise BadInput(f"World {self.start!r} reads text encoder {world.setting.text!r}; the data carry {data.text!r}.")
+
+    def at(self, model: nn.Module, done: float) -> None:
+        """Raise the share of pushed-forward steps: from its own errors a world can learn only once it predicts a little."""
+        if self.unroll_prob:
+            model.unroll_prob = self.unroll_prob * min(1.0, max(0.0, (done - self.unroll_from) / 0.1))  # type: ignore[assignment]
+
+    def save(self, model: nn.Module, folder: Path, extra: Mapping[str, Any]) -> None:
+        """The tokenizer is named relative to `folder`, so that both can be moved together; a shipped one by its name."""
+        assert isinstance(model, World)
+        before, ref = model.setting, model.tokenizer
+        try:
+            model.setting = dataclasses.replace(
+                before, tokenizer=dataclasses.replace(ref, name=relative_name(ref.name, folder))
+            )
+            worlds.save(model, folder, extra=extra)
+        finally:
+            model.setting = before
+
+
+def relative_name(name: str, folder: Path) -> str:
+    """A folder as seen from `folder`, beginning with a point; a bare name stays."""
+    if not Path(name).is_absolute():
+        return name
+    relative = Path(os.path.relpath(Path(name).resolve(), folder.resolve())).as_posix()
+    return relative if relative.startswith(".") else f"./{relative}"

@@ -1,0 +1,275 @@
+"""The published network: a diffusion transformer over all latent frames of a clip at once (the paper's section on the diffusion world).
+
+Unusual in it, and kept exactly:
+
+* The noise level acts through AdaLN-LoRA. The *raw* sinusoid of `c_noise`, RMS-normed, goes through a narrow bottleneck of each
+  sub-layer; the usual two-layer network of the sinusoid gives one 3D-wide vector which is added to **every** sub-layer's shift, scale
+  and gate. That saves a third of the weights a full AdaLN would take.
+* Rotary positions in 3-D inside self-attention (time counted in ticks of 24 a second, each axis with its own NTK stretch) **and** a
+  learned position for each axis, summed, divided by its RMS, added anew before **every** block.
+* Queries and keys are RMS-normed per head; there is no bias anywhere; text is not masked (its padding is zeros).
+* Patches are flattened `(c t h w)` on the way in and `(h w t c)` on the way out.
+
+    b batch   c channel   t frame   h w cell, then patch   n token = t h w   s text token   d width   m head
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from armillary.errors import BadInput
+from armillary.nn.attention import attend
+from armillary.nn.norm import RMSNorm
+from armillary.nn.rope import apply_rope, rope_tables
+from armillary.types import Grid
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Args:
+    dim, layers, heads: width, blocks, attention heads.
+    lora: width of the AdaLN bottleneck.
+    given: with a plane that marks the frames that are given (video to world); padding: with a plane that marks padded pixels.
+    patch: cells of the latent, along h and w, that make a token.
+    ratios: NTK stretch of the rotary positions (t, h, w).
+    absolute: with learned positions, for up to `limit` tokens along (t, h, w).
+    base_fps: ticks of time a second; 0 counts frames whatever their rate.
+    """
+
+    dim: int
+    layers: int
+    heads: int
+    lora: int = 256
+    given: bool = True
+    padding: bool = True
+    patch: int = 2
+    ratios: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    absolute: bool = True
+    limit: tuple[int, int, int] = (128, 120, 120)
+    base_fps: float = 24.0
+
+
+def sinusoid(x: Tensor, dim: int) -> Tensor:
+    """`[cos, sin]` of `x` at rates from 1 down to 1/10000: `b` -> `b dim`."""
+    half = dim // 2
+    rates = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32, device=x.device) / half)
+    angle = x.float()[:, None] * rates
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class AdaLN(nn.Module):
+    """The bottleneck that gives `parts` vectors (shift, scale and, in a block, gate); `up` starts at zero."""
+
+    def __init__(self, dim: int, lora: int, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.down = nn.Linear(dim, lora, bias=False)
+        self.up = nn.Linear(lora, parts * dim, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, level: Tensor, shared: Tensor) -> tuple[Tensor, ...]:
+        """level `b 1 d`, shared `b 1|t 3d` -> `parts` of `b 1|t 1 d`, to broadcast over `b t (h w) d`."""
+        out = self.up(self.down(F.silu(level))) + shared[..., : self.parts * level.shape[-1]]
+        return out[:, :, None].chunk(self.parts, dim=-1)
+
+
+class Attention(nn.Module):
+    """Queries of `x`, keys and values of `context` (or of `x` itself), normed per head."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim, bias=False)
+        self.k = nn.Linear(context_dim, dim, bias=False)
+        self.v = nn.Linear(context_dim, dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.norm_q, self.norm_k = RMSNorm(dim // heads), RMSNorm(dim // heads)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, rope: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """x `b n d`, context `b s e` -> `b n d`."""
+        other = x if context is None else context
+        q = self.norm_q(rearrange(self.q(x), "b n (m d) -> b m n d", m=self.heads))
+        k = self.norm_k(rearrange(self.k(other), "b s (m d) -> b m s d", m=self.heads))
+        v = rearrange(self.v(other), "b s (m d) -> b m s d", m=self.heads)
+        if rope is not None:
+            q, k = apply_rope(q, *rope), apply_rope(k, *rope)
+        return self.out(rearrange(attend(q, k, v), "b m n d -> b n (m d)"))
+
+
+class MLP(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(dim, 4 * dim, bias=False)
+        self.down = nn.Linear(4 * dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x)))
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention (where the world reads text), MLP; each `x += gate * f(LN(x) * (1 + scale) + shift)`."""
+
+    def __init__(self, dim: int, heads: int, lora: int, text_dim: int) -> None:
+        super().__init__()
+        self.attn, self.attn_mod = Attention(dim, heads, dim), AdaLN(dim, lora, 3)
+        self.cross = Attention(dim, heads, text_dim) if text_dim else None
+        self.cross_mod = AdaLN(dim, lora, 3) if text_dim else None
+        self.mlp, self.mlp_mod = MLP(dim), AdaLN(dim, lora, 3)
+
+    def forward(
+        self,
+        x: Tensor,
+        level: Tensor,
+        shared: Tensor,
+        context: Tensor | None,
+        rope: tuple[Tensor, Tensor],
+        position: Tensor | None,
+    ) -> Tensor:
+        """x `b t (h w) d`; position, where there is one, `1 t (h w) d`."""
+        t = x.shape[1]
+        if position is not None:
+            x = x + position
+        shift, scale, gate = self.attn_mod(level, shared)
+        y = rearrange(modulated(x, shift, scale), "b t n d -> b (t n) d")
+        x = x + gate * rearrange(self.attn(y, rope=rope), "b (t n) d -> b t n d", t=t)
+        if self.cross is not None and self.cross_mod is not None:
+            shift, scale, gate = self.cross_mod(level, shared)
+            y = rearrange(modulated(x, shift, scale), "b t n d -> b (t n) d")
+            x = x + gate * rearrange(self.cross(y, context), "b (t n) d -> b t n d", t=t)
+        shift, scale, gate = self.mlp_mod(level, shared)
+        return x + gate * self.mlp(modulated(x, shift, scale))
+
+
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+class Absolute(nn.Module):
+    """A learned vector for each index of each axis; summed over axes and divided by its RMS."""
+
+    def __init__(self, dim: int, limit: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.t, self.h, self.w = (nn.Parameter(torch.randn(n, dim) * 0.02) for n in limit)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """`1 t (h w) d`."""
+        total = self.t[: grid.t, None, None] + self.h[None, : grid.h, None] + self.w[None, None, : grid.w]  # t h w d
+        size = torch.linalg.vector_norm(total.float(), dim=-1, keepdim=True) / math.sqrt(total.shape[-1])
+        return rearrange(total / (size + 1e-6).to(total.dtype), "t h w d -> 1 t (h w) d")
+
+
+class DiT(nn.Module):
+    """Args:
+    channels: of a latent; text_dim: width of a text token, 0 for a world that reads none.
+    action_dim: numbers that lead to a latent frame, 0 for none; `Linear(a, 4d), GELU, Linear(4d, 3d)` is added to the shared vector
+        of that frame (the published action world adds it too; there to all frames of a two-frame clip).
+    """
+
+    def __init__(self, config: DiTConfig, channels: int, text_dim: int = 0, action_dim: int = 0) -> None:
+        super().__init__()
+        c, dim = config, config.dim
+        if dim % (2 * c.heads):
+            raise BadInput(f"{c.heads} heads of even width do not fit into a network of width {dim}.")
+        self.config, self.channels, self.text_dim = config, channels, text_dim
+        into = (channels + c.given + c.padding) * c.patch**2
+        self.patch = nn.Linear(into, dim, bias=False)
+        self.absolute = Absolute(dim, c.limit) if c.absolute else None
+        self.level_norm = RMSNorm(dim)
+        self.level_1 = nn.Linear(dim, dim, bias=False)
+        self.level_2 = nn.Linear(dim, 3 * dim, bias=False)
+        self.action = None
+        if action_dim:
+            last = nn.Linear(4 * dim, 3 * dim)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.action = nn.Sequential(nn.Linear(action_dim, 4 * dim), nn.GELU("tanh"), last)
+        self.blocks = nn.ModuleList(Block(dim, c.heads, c.lora, text_dim) for _ in range(c.layers))
+        self.final_mod = AdaLN(dim, c.lora, 2)
+        self.final = nn.Linear(dim, channels * c.patch**2, bias=False)
+        nn.init.zeros_(self.final.weight)
+
+    def forward(
+        self,
+        noisy: Tensor,
+        c_noise: Tensor,
+        context: Tensor | None = None,
+        given: Tensor | None = None,
+        padding: Tensor | None = None,
+        actions: Tensor | None = None,
+        has_action: Tensor | None = None,
+        fps: Tensor | None = None,
+        modulation: Tensor | None = None,
+        channels: Tensor | None = None,
+    ) -> Tensor:
+        """One evaluation.
+
+        Args:
+            noisy: `b c t h w`, already scaled by `c_in`; c_noise: `b`.
+            context: `b s text_dim`, zeros where there is no text.
+            given: `b 1 t h w`, 1 on frames that are given; padding: `b 1 H W` in pixels or cells, 1 where the picture was padded.
+            actions: `b t a`, normalised, the one that leads to each frame; has_action: `b t`, 0 where there is none.
+            fps: `b`, one rate for the whole batch; `None` counts frames (a still image).
+            modulation: `b 3d` or `b t 3d`, port, added to the shared vector.
+            channels: `b d t h/p w/p`, port, added to the embedded latent (what more input channels would add).
+
+        Returns:
+            `b c t h w`.
+
+        Raises:
+            BadInput: a latent that patches do not tile, one too large for the learned positions, or frame rates that differ.
+        """
+        cfg = self.config
+        b, _, t, h, w = noisy.shape
+        p = cfg.patch
+        if h % p or w % p:
+            raise BadInput(f"Latents of {h} by {w} cells are not tiled by patches of {p}.")
+        grid = Grid(1, t, h // p, w // p)
+        if self.absolute is not None and (grid.t > cfg.limit[0] or grid.h > cfg.limit[1] or grid.w > cfg.limit[2]):
+            raise BadInput(f"This network knows positions for {cfg.limit} tokens (t, h, w); got {(grid.t, grid.h, grid.w)}.")
+        x = noisy
+        if cfg.given:
+            x = torch.cat([x, (noisy.new_zeros(b, 1, t, h, w) if given is None else given.to(noisy.dtype))], dim=1)
+        if cfg.padding:
+            plane = (
+                noisy.new_zeros(b, 1, h, w)
+                if padding is None
+                else F.interpolate(padding.to(noisy.dtype), (h, w), mode="nearest")
+            )
+            x = torch.cat([x, repeat(plane, "b 1 h w -> b 1 t h w", t=t)], dim=1)
+        x = self.patch(rearrange(x, "b c t (h p) (w q) -> b t (h w) (c p q)", p=p, q=p))
+        if channels is not None:
+            x = x + rearrange(channels, "b d t h w -> b t (h w) d")
+
+        wave = sinusoid(c_noise, cfg.dim).to(x.dtype)
+        level = self.level_norm(wave)[:, None]  # b 1 d
+        shared = self.level_2(F.silu(self.level_1(wave)))[:, None]  # b 1 3d
+        if self.action is not None and actions is not None:
+            acted = self.action(actions)
+            shared = shared + (acted if has_action is None else acted * has_action[..., None])
+        if modulation is not None:
+            shared = shared + (modulation if modulation.ndim == 3 else modulation[:, None])
+
+        rope = rope_tables(
+            grid, cfg.dim // cfg.heads, ratios=cfg.ratios, fps=self._rate(fps), base_fps=cfg.base_fps, device=x.device
+        )
+        position = self.absolute(grid) if self.absolute is not None else None
+        if self.text_dim and context is None:
+            context = x.new_zeros(b, 1, self.text_dim)
+        for block in self.blocks:
+            x = block(x, level, shared, context, rope, position)
+        shift, scale = self.final_mod(level, shared)
+        x = self.final(modulated(x, shift, scale))
+        return rearrange(x, "b t (h w) (p q c) -> b c t (h p) (w q)", h=grid.h, p=p, q=p)
+
+    def _rate(self, fps: Tensor | None) -> float | None:
+        if fps is None or not self.config.base_fps:
+            return None
+        if not bool((fps == fps[0]).all()):
+            raise BadInput(f"One batch wants one frame rate; got {sorted(set(fps.tolist()))}.")
+        return float(fps[0])

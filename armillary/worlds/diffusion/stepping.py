@@ -1,0 +1,284 @@
+"""The live world: one latent frame at a time, each from the few before it and the action between.
+
+What is diffused is not the frame but its change: `y = sigma_data * (z_next - z_last) / change_std`, per channel. A network that answers
+nothing therefore repeats the last frame, and its capacity goes to what moves. Where no frame is given `y` is the frame itself, dreamed
+from text alone. Three things keep a long rollout from drifting, and all three are part of the training step:
+
+* noise on the given frames (GameNGen, Valevski et al. 2024): the network is told its level and learns to mend its own errors;
+* pushforward (Brandstetter et al. 2022): now and then it first dreams some frames and then learns from there;
+* a loss that weighs cells that change: most cells of most frames do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+
+from armillary.errors import BadInput
+from armillary.types import Batch, Conditioning
+from armillary.worlds.base import Setting
+from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, normal, uniform
+from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
+from armillary.worlds.diffusion.unet import UNet, UNetConfig
+
+if TYPE_CHECKING:
+    from armillary.worlds.diffusion.world import DiffusionConfig
+
+
+@dataclass
+class Window:
+    """What is known when a frame is asked for. `past` is oldest first and normalised; absent frames are zero and `given` 0."""
+
+    past: Tensor  # b p c h w
+    given: Tensor  # b p
+    level: Tensor  # b, noise that was put on `past`
+    action: Tensor | None  # b a
+    has_action: Tensor | None  # b
+    context: Tensor | None
+    context_mask: Tensor | None
+    modulation: Tensor | None = None
+    channels: Tensor | None = None
+
+    @property
+    def base(self) -> Tensor:
+        """What the answer is counted from: the last frame, or zero where there is none; `b c h w`."""
+        return self.past[:, -1] * self.given[:, -1, None, None, None]
+
+
+class SteppingWorld(DiffusionWorld):
+    network: UNet
+
+    def __init__(self, config: DiffusionConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        if not isinstance(config.network, UNetConfig):
+            raise BadInput(f"A stepping world wants a U-Net; got {type(config.network).__name__}.")
+        self.network = UNet(config.network, setting.tokenizer.channels, config.past, self.action_width, setting.text_dim)
+        # A recipe may raise this as training goes on; it is no part of what the world is.
+        self.unroll_prob = config.unroll_prob
+
+    @property
+    def ports(self) -> Ports:
+        c = self.network.config
+        return Ports(modulation=c.dim, context=self.setting.text_dim, channels=c.fine, patch=1)
+
+    # ---------------------------------------------------------------------------------------------------------------- one frame
+
+    def scale(self, window: Window) -> Tensor:
+        """What one unit of `y` is worth in normalised latents, `b c 1 1`: a typical change, or a whole frame where none is given."""
+        known = window.given[:, -1:]
+        per_channel = known * self.change_std + (1 - known)
+        return (per_channel / self.config.objective.sigma_data)[:, :, None, None]
+
+    def denoise(self, x: Tensor, sigma: Tensor, window: Window) -> Tensor:
+        """The clean `y` that noisy `x` (`b c h w`, at level `sigma`, `b`) most likely was."""
+        c = self.objective.scalings(sigma)
+        answer = self.network(
+            x * c.into[:, None, None, None],
+            window.past,
+            window.given,
+            c.noise,
+            window.level,
+            window.action,
+            window.has_action,
+            window.context,
+            window.context_mask,
+            window.modulation,
+            window.channels,
+        )
+        return c.skip[:, None, None, None] * x + c.out[:, None, None, None] * answer
+
+    def dream(
+        self, window: Window, generator: Generator, steps: int, solver: str, guidance: float = 0.0, other: Window | None = None
+    ) -> Tensor:
+        """The next frame, normalised, `b c h w`."""
+        c = self.config.objective
+        like = window.past
+        shape = (len(like), *like.shape[2:])
+
+        def towards(aim: Window):
+            return lambda x, sigma: self.denoise(x, sigma.expand(len(x)), aim)
+
+        denoise = guided(towards(window), towards(other) if other is not None else None, guidance)
+        levels = to_zero(karras(steps, c.sigma_min, c.sigma_max))
+        y = sample(denoise, c.sigma_max * normal(shape, generator, like), levels, solver)
+        return window.base + y * self.scale(window)
+
+    # ---------------------------------------------------------------------------------------------------------------- training
+
+    def forward(self, batch: Batch, rng: Generator, ports: Conditioning | None = None) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """One training step's loss.
+
+        Args:
+            batch: latents `b c t h w` with `t >= 2` (past + targets is best), actions `b (t temporal) a`, context.
+            ports: what attached conditions say; `modulation` (`b d` or `b t d`) and `channels` (`b d t h w`) go with frame `t`.
+
+        Returns:
+            loss; `{"error": share of a typical change's variance left unexplained}`.
+        """
+        z, actions = self.training_parts(batch)
+        context, context_mask = self.text_parts(batch, rng, self.config.text_dropout)
+        b, _, t, _, _ = z.shape
+        if t < 2:
+            raise BadInput(f"A stepping world learns from at least two latent frames; got {t}.")
+        past = self.config.past
+        z = z.transpose(1, 2)  # b t c h w
+
+        ahead = min(self.config.unroll, t - 2)
+        push = bool(uniform((1,), rng, z) < self.unroll_prob) and ahead > 0
+        rollout = int(integers(1, ahead + 1, (1,), rng, z)) if push else 0
+        target = integers(min(past, t - 1 - rollout), t - rollout, (b,), rng, z)  # which frame each row is asked for first
+
+        # How much of the past each row may see: all of it, some, or nothing.
+        draw = uniform((b,), rng, z)
+        count = torch.where(draw < 1 - self.config.short_prob, past, integers(1, past + 1, (b,), rng, z))
+        if rollout == 0:
+            none = draw < self.config.none_prob
+            count = torch.where(none, torch.zeros_like(count), count)
+            if self.tokenizer.temporal > 1:  # the frame that nothing precedes is a clip's first, which codes one picture alone
+                target = torch.where(none, torch.zeros_like(target), target)
+
+        # After pushing forward the past carries the world's own errors instead, as it will when rolled out.
+        noisy = (uniform((b,), rng, z) < self.config.noise_prob) & (rollout == 0)
+        level = torch.where(noisy, uniform((b,), rng, z) * self.config.noise_max, torch.zeros(b, device=z.device))
+
+        window = self._training_window(z, target, count, level, rng)
+        rows, frame = torch.arange(b, device=z.device), target
+        for lead in range(rollout + 1):
+            frame = target + lead
+            window.context, window.context_mask = context, context_mask
+            window.action, window.has_action = self._leading(actions, frame, window.given[:, -1])
+            window.modulation, window.channels = _port_at(ports, frame)
+            if lead == rollout:
+                break
+            with torch.no_grad():
+                dreamed = self.dream(window, rng, steps=1, solver="euler")
+            window.past = torch.cat([window.past[:, 1:], dreamed[:, None]], dim=1)
+            window.given = torch.cat([window.given[:, 1:], torch.ones_like(window.given[:, :1])], dim=1)
+        truth, before = z[rows, frame], z[rows, (frame - 1).clamp(min=0)]
+
+        sd = self.config.objective.sigma_data
+        scale = self.scale(window)
+        y = (truth - window.base) / scale
+        sigma = self.objective.draw(b, rng).to(z)
+        denoised = self.denoise(y + sigma[:, None, None, None] * normal(y.shape, rng, y), sigma, window)
+
+        moved = ((truth - before) / scale).square().mean(1, keepdim=True).sqrt() > 0.5 * sd
+        weight = 1 + self.config.change_weight * (moved & (window.given[:, -1] > 0)[:, None, None, None])
+        loss, error = self.objective.loss(y, denoised, sigma, weight / weight.mean())
+        return loss, {"error": error.mean()}
+
+    def _training_window(self, z: Tensor, target: Tensor, count: Tensor, level: Tensor, rng: Generator) -> Window:
+        """The `past` frames before each row's target; beyond `count` or before the clip's beginning they are absent."""
+        b, past = len(z), self.config.past
+        back = torch.arange(past, 0, -1, device=z.device)  # past .. 1 frames earlier
+        index = target[:, None] - back[None]
+        given = ((index >= 0) & (back[None] <= count[:, None])).to(z.dtype)
+        frames = z[torch.arange(b, device=z.device)[:, None], index.clamp(min=0)]
+        frames = frames + level[:, None, None, None, None] * normal(frames.shape, rng, frames)
+        frames = frames * given[:, :, None, None, None]
+        return Window(frames, given, level, None, None, None, None)
+
+    def _leading(self, actions: Tensor | None, frame: Tensor, known: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The action that leads to each row's `frame`, and whether there is one (nothing leads to a first frame)."""
+        if actions is None:
+            return None, None
+        index = (frame - 1).clamp(0, actions.shape[1] - 1)
+        return actions[torch.arange(len(actions), device=actions.device), index], ((frame > 0) & (known > 0)).to(actions.dtype)
+
+    # ---------------------------------------------------------------------------------------------------------------- rolling out
+
+    @torch.no_grad()
+    def extend(
+        self,
+        given: Tensor,
+        frames: int,
+        conditioning: Conditioning,
+        *,
+        generator: Generator,
+        steps: int = 1,
+        guidance: float = 0.0,
+        first_steps: int = 18,
+        solver: str = "euler",
+        level: float = 0.0,
+        **unknown: Any,
+    ) -> Tensor:
+        """`frames` further latents after `given`, one at a time over a sliding window.
+
+        Args:
+            given: `b c t h w`, the tokenizer's own; `t` may be 0, then the first frame is dreamed from text alone.
+            conditioning: `actions[:, 0]` leads to the first further frame; where nothing is given, from the first dreamed frame to
+                the second (one action fewer is enough then). With a tokenizer of temporal compression k there are k actions a frame.
+            steps: evaluations a frame; 1 is the mean of what may come, more is a sample of it.
+            guidance: `cond + guidance * (cond - uncond)` over text; 0 is off.
+            first_steps: evaluations of a frame that nothing precedes.
+            solver: a line of `SOLVERS`.
+            level: how noisy the network is told its past is (its training covered 0 to `noise_max`).
+
+        Raises:
+            BadInput: latents, actions or text of another width, too few actions, or a setting that is not one.
+        """
+        if unknown:
+            raise BadInput(
+                f"A stepping world samples with steps, guidance, first_steps, solver and level; got {', '.join(unknown)}."
+            )
+        self._check_latents(given)
+        self._check_context(conditioning.context)
+        missing = 1 if given.shape[2] == 0 else 0
+        self.check_actions(conditioning.actions, max(frames - missing, 0) * self.tokenizer.temporal)
+        actions = self.folded_actions(conditioning.actions)
+        past, (b, c, t, h, w) = self.config.past, given.shape
+
+        frames_in = self.normalise(given).transpose(1, 2)[:, -past:]
+        room = past - frames_in.shape[1]
+        window = Window(
+            past=torch.cat([frames_in.new_zeros(b, room, c, h, w), frames_in], dim=1),
+            given=torch.cat([given.new_zeros(b, room), given.new_ones(b, past - room)], dim=1),
+            level=given.new_full((b,), level),
+            action=None,
+            has_action=None,
+            context=conditioning.context if self.setting.text_dim else None,
+            context_mask=conditioning.context_mask,
+        )
+        dreamed = []
+        for i in range(frames):
+            known = window.given[:, -1]
+            first = t == 0 and i == 0
+            if actions is not None:
+                at = max(i - missing, 0)
+                window.action = actions[:, at] if actions.shape[1] else actions.new_zeros(b, self.action_width)
+                window.has_action = known
+            window.modulation, window.channels = _port_at(conditioning, torch.full((b,), i, device=given.device))
+            other = self._unguided(window, conditioning.negative) if guidance else None
+            frame = self.dream(window, generator, first_steps if first else steps, solver, guidance, other)
+            dreamed.append(frame)
+            window.past = torch.cat([window.past[:, 1:], frame[:, None]], dim=1)
+            window.given = torch.cat([window.given[:, 1:], torch.ones_like(known)[:, None]], dim=1)
+        if not dreamed:
+            return given[:, :, :0]
+        return self.denormalise(torch.stack(dreamed, dim=2))
+
+    def _unguided(self, window: Window, negative: Tensor | None) -> Window:
+        """The same moment without its text, or with the negative prompt's."""
+        changed = Window(**vars(window))
+        changed.context, changed.context_mask = negative, None
+        if negative is None and window.context is not None:
+            changed.context = torch.zeros_like(window.context)
+            changed.context_mask = torch.zeros(window.context.shape[:2], dtype=torch.bool, device=window.context.device)
+        return changed
+
+
+def _port_at(ports: Conditioning | None, frame: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """What attached conditions say of each row's `frame` (`b`): a vector `b d` and a map `b d h w`."""
+    if ports is None:
+        return None, None
+    modulation, channels = ports.modulation, ports.channels
+    rows = torch.arange(len(frame), device=frame.device)
+    if modulation is not None and modulation.ndim == 3:
+        modulation = modulation[rows, frame.clamp(max=modulation.shape[1] - 1)]
+    if channels is not None:
+        channels = channels[rows, :, frame.clamp(max=channels.shape[2] - 1)]
+    return modulation, channels

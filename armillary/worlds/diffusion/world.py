@@ -1,0 +1,70 @@
+"""The diffusion family's table: a network, its objective, and how it is trained, one line a size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from armillary.worlds.base import Setting
+from armillary.worlds.diffusion.clip import ClipWorld
+from armillary.worlds.diffusion.common import DiffusionWorld
+from armillary.worlds.diffusion.dit import DiTConfig
+from armillary.worlds.diffusion.edm import EDMConfig
+from armillary.worlds.diffusion.stepping import SteppingWorld
+from armillary.worlds.diffusion.unet import UNetConfig
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """What a diffusion world is and how it learns.
+
+    Args:
+        network: a U-Net makes a world that steps frame by frame, a DiT one that denoises clips.
+        past: latent frames it looks back on (a DiT: the most that may be given).
+        text_dropout: share of training rows whose text is withheld, which is what guidance contrasts with.
+        none_prob, short_prob: stepping: shares of rows that are given no frame, and none or a random number of them.
+        noise_prob, noise_max: stepping: share of rows whose given frames are noised, and the largest deviation of that noise.
+        change_weight: stepping: how much more a cell counts that changes.
+        unroll, unroll_prob: stepping: dream up to so many frames before learning, in that share of the steps.
+        clip: clip: latent frames denoised together.
+        augment: clip: mean and deviation of `ln sigma` of the noise on given frames in training.
+    """
+
+    network: UNetConfig | DiTConfig
+    objective: EDMConfig
+    past: int = 4
+    text_dropout: float = 0.1
+    none_prob: float = 0.1
+    short_prob: float = 0.3
+    noise_prob: float = 0.7
+    noise_max: float = 0.2
+    change_weight: float = 4.0
+    unroll: int = 4
+    unroll_prob: float = 0.0
+    clip: int = 16
+    augment: tuple[float, float] = (-3.0, 2.0)
+
+    def build(self, setting: Setting) -> DiffusionWorld:
+        """A new world with random weights."""
+        return (SteppingWorld if isinstance(self.network, UNetConfig) else ClipWorld)(self, setting)
+
+
+# Half of the samples at pure noise: one evaluation is then the conditional mean; the rest lets 4 to 8 of them draw a sample.
+LIVE = EDMConfig(sigma_min=0.02, sigma_max=20.0, mean=-0.5, std=1.5, top=0.5, gate=True, clean=True, uncertainty=0)
+PUBLISHED = EDMConfig(by_frames=True)
+
+
+def _dit(network: DiTConfig, clip: int = 16) -> DiffusionConfig:
+    # No text is withheld: the published worlds contrast with a negative prompt instead.
+    return DiffusionConfig(network, PUBLISHED, past=2, text_dropout=0.0, clip=clip)
+
+
+DIFFUSION: dict[str, DiffusionConfig] = {
+    "unet-nano": DiffusionConfig(UNetConfig(96, 160), LIVE),
+    "unet-small": DiffusionConfig(UNetConfig(128, 192), LIVE),
+    # Small latents are not patched: 64 tokens for 8 by 8 cells. 2b follows Predict2's shape (rotary positions only, no clock).
+    "dit-nano": _dit(DiTConfig(192, 6, 6, lora=48, patch=1, limit=(64, 32, 32)), clip=8),
+    "dit-tiny": _dit(DiTConfig(384, 12, 6, lora=96, patch=1, limit=(64, 32, 32)), clip=8),
+    "dit-2b": _dit(DiTConfig(2048, 28, 16, ratios=(1.0, 3.0, 3.0), absolute=False, base_fps=0.0), clip=24),
+    "dit-7b": _dit(DiTConfig(4096, 28, 32, ratios=(2.0, 1.0, 1.0))),
+    "dit-14b": _dit(DiTConfig(5120, 36, 40, ratios=(2.0, 2.0, 2.0))),
+}

@@ -1,0 +1,58 @@
+"""The dream as a Gymnasium environment: the checker's contract, and the same spaces as its twin."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+gymnasium = pytest.importorskip("gymnasium")
+pytest.importorskip("mujoco")
+
+from gymnasium.utils.env_checker import check_env  # noqa: E402
+
+from armillary.errors import BadInput  # noqa: E402
+from armillary.rollout.env import WorldEnv  # noqa: E402
+
+
+def test_passes_the_checker(tiny):
+    env = WorldEnv(tiny["diffusion"], render_mode="rgb_array")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*reward.*")
+        check_env(env, skip_render_check=False)
+
+
+def test_seed_repeats_and_actions_matter_in_shape(tiny):
+    env = WorldEnv(tiny["diffusion"])
+    runs = []
+    for seed in (5, 5, 6):
+        first, _ = env.reset(seed=seed)
+        rest = [env.step(np.array([0.5, -0.5], np.float32))[0] for _ in range(3)]
+        runs.append(np.stack([first, *rest]))
+    assert np.array_equal(runs[0], runs[1]) and not np.array_equal(runs[0], runs[2])
+    with pytest.raises(BadInput, match="width 2"):
+        env.step(np.zeros(3, np.float32))
+
+
+def test_given_first_frames(tiny, frames):
+    env = WorldEnv(tiny["diffusion"], sim=None)
+    seen, info = env.reset(seed=0, options={"frames": frames[:3]})
+    assert np.array_equal(seen, frames[2]) and info["source"] == "given frames"
+    with pytest.raises(BadInput, match="frames"):
+        env.reset(seed=0)
+    with pytest.raises(BadInput, match="options"):
+        env.reset(seed=0, options={"frame": frames})
+
+
+def test_ids_are_registered_with_the_same_spaces(tiny):
+    dream = gymnasium.make("armillary/Tabletop-v0", world=str(tiny["diffusion"]))
+    truth = gymnasium.make("armillary/Tabletop-sim-v0")
+    assert dream.observation_space == truth.observation_space
+    assert dream.action_space == truth.action_space
+    for env in (dream, truth):
+        env.reset(seed=1)
+        seen, _, _, _, _ = env.step(env.action_space.sample())
+        assert env.observation_space.contains(seen)
+        env.close()

@@ -1,0 +1,111 @@
+"""Generating: what is refused, what is recorded, and that the same seed gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+import armillary
+from armillary import guard, media
+from armillary.errors import BadInput, Blocked
+from armillary.rollout.dreamer import Dreamer
+from armillary.types import Verdict
+
+
+@pytest.fixture(scope="module")
+def dreamers(tiny):
+    return {k: Dreamer(tiny[k]) for k in ("diffusion", "autoregressive")}
+
+
+OPEN = guard.Open()
+
+
+@pytest.mark.parametrize("family", ["diffusion", "autoregressive"])
+def test_same_seed_same_bytes(dreamers, frames, family, tmp_path):
+    made = [
+        armillary.generate(dreamers[family], "a red square", frames=frames[:5], num_frames=9, seed=s, gate=OPEN, out=tmp_path / f"{n}.mp4")
+        for n, s in enumerate((3, 3, 4))
+    ]
+    assert made[0].frames.shape == (9, 64, 64, 3)
+    assert np.array_equal(made[0].frames, made[1].frames) and not np.array_equal(made[0].frames, made[2].frames)
+    assert (tmp_path / "0.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()
+    assert np.array_equal(made[0].frames[: made[0].num_given], frames[: made[0].num_given])
+    sidecar = json.loads((tmp_path / "0.json").read_text())
+    assert sidecar["seed"] == 3 and sidecar["world"]["sha256"] == dreamers[family].world.sha256
+    assert sidecar["pixels_sha256"] == hashlib.sha256(made[0].frames.tobytes()).hexdigest()
+    assert sidecar["guard"][0]["rail"] == "open"
+
+
+def test_from_a_prompt_alone_and_from_an_image(dreamers, frames, tmp_path):
+    made = armillary.generate(dreamers["diffusion"], "a red square", num_frames=4, gate=OPEN, sampling={"first_steps": 2})
+    assert made.frames.shape == (4, 64, 64, 3) and made.num_given == 0
+    media.write_image(tmp_path / "start.png", np.repeat(np.repeat(frames[0], 3, 0), 4, 1))  # 192 x 256, to be cropped
+    made = armillary.generate(dreamers["diffusion"], image=tmp_path / "start.png", num_frames=4, gate=OPEN)
+    assert made.frames.shape == (4, 64, 64, 3) and made.num_given == 1
+
+
+def test_temporal_tokenizer_rounds_the_length_up(dreamers, frames):
+    made = armillary.generate(dreamers["autoregressive"], frames=frames[:3], num_frames=8, gate=OPEN)
+    assert made.num_given == 1 and len(made.frames) == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({}, "Nothing to dream from"),
+        ({"prompt": "x" * 3000}, "2000"),
+        ({"prompt": "a\x00b"}, ""),
+        ({"image": "missing.png"}, "missing.png"),
+        ({"video": "missing.mp4"}, "missing.mp4"),
+        ({"image": "a.png", "video": "b.mp4"}, "one start"),
+        ({"prompt": "a", "actions": np.zeros((33, 3))}, "width 2"),
+        ({"prompt": "a", "actions": np.full((33, 2), 9.0)}, "must lie in"),
+        ({"prompt": "a", "actions": np.full((33, 2), np.nan)}, "finite"),
+        ({"prompt": "a", "actions": np.zeros((2, 2))}, "33 actions"),
+        ({"prompt": "a", "actions": "plai"}, "Did you mean 'play'"),
+        ({"prompt": "a", "num_frames": 1}, "2 to 10000"),
+        ({"prompt": "a", "out": "dream.txt"}, "dream.mp4"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(dreamers, given, word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput) as error:
+        armillary.generate(dreamers["diffusion"], gate=OPEN, **given)
+    assert word in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+class Refusing:
+    """A gate that refuses on one side."""
+
+    def __init__(self, before: bool) -> None:
+        self.before = before
+
+    def check_prompt(self, text):
+        return (Verdict("scripted", "ran", self.before, "because"),)
+
+    def check_frames(self, frames, fps):
+        return (Verdict("scripted", "failed", not self.before, "model missing"),), frames
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_refusal_writes_nothing(dreamers, before, tmp_path):
+    with pytest.raises(Blocked):
+        armillary.generate(
+            dreamers["diffusion"], "a", num_frames=3, gate=Refusing(before), out=tmp_path / "d.mp4", sampling={"first_steps": 1}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_tokenizer_is_an_error(tiny):
+    import torch
+
+    from armillary import tokenizers
+
+    torch.manual_seed(1)
+    other = tokenizers.build("frame-c8").eval()
+    with pytest.raises(BadInput, match="sha256"):
+        Dreamer(tiny["diffusion"], other)
