@@ -55,6 +55,9 @@ def tiny(tmp_path_factory, spec) -> dict[str, Path]:
         held = tokenizers.load(folder / tokenizer)
         ref = worlds.TokenizerRef(f"../{tokenizer}", held.sha256, held.temporal, held.spatial, held.config.channels, held.vocab, (64, 64))
         world = worlds.build(size, worlds.Setting(ref, actions, "hash", width, 10.0))
+        with torch.no_grad():  # a new world repeats its last frame exactly; these are to say something
+            for parameter in world.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
         worlds.save(world, folder / key)
         made[key] = folder / key
     return made

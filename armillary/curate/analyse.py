@@ -55,7 +55,7 @@ class Segment:
         times: of every frame, float64 `n`.
         change: mean absolute luma difference to the frame before, 8-bit steps, float32 `n`; change_peak: of the cell that changed most.
         luma, contrast: mean and standard deviation of luma, float32 `n`.
-        transitions: in indices of `times`.
+        transitions: in indices of `times`. gaps: indices of frames before which some are missing.
         keys: which frames are key frames, bool `n`.
         end: when the last frame stops being shown.
     """
@@ -162,7 +162,11 @@ def _close(reader: Reader, grow: _Growing, end: float, shots: ShotConfig | None)
     y, u, v = (np.stack(p) for p in grow.planes)
     steps = np.diff(times)
     usual = float(np.median(steps)) if len(steps) else 1.0 / (reader.info.fps or 25.0)
-    gaps = tuple(int(i) + 1 for i in np.flatnonzero(steps > max(1.0, 8 * usual)))
+    declared = 1.0 / reader.info.fps if reader.info.fps else usual
+    hole = (
+        3.5 * min(usual, declared) if reader.lost else max(1.0, 8 * usual)
+    )  # in a damaged file a small hole is missing frames
+    gaps = tuple(int(i) + 1 for i in np.flatnonzero(steps > hole))
     change, peak = _changes(y)
     wide = y.astype(np.float32)
     return Segment(

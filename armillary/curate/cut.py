@@ -138,9 +138,9 @@ def _packets(container: Any, stream: Any, start: float, end: float) -> _Run | No
     packets: list[Any] = []
     ahead = 0
     for packet in container.demux(stream):
-        if packet.size == 0 or packet.pts is None or packet.dts is None:
-            if packet.size == 0:
-                continue
+        if packet.size == 0:
+            continue
+        if packet.pts is None:
             return None
         if not packets and not (packet.is_keyframe and abs(packet.pts - first) <= 1):
             if packet.pts > first + 1 and packet.is_keyframe:
@@ -152,7 +152,7 @@ def _packets(container: Any, stream: Any, start: float, end: float) -> _Run | No
         ahead = ahead + 1 if packet.pts * base >= end - 1e-6 else 0
         if ahead > 32:
             break
-    if not packets:
+    if not packets or not _decode_times(packets):
         return None
     stamps = np.array([p.pts for p in packets], np.int64)
     highest = np.maximum.accumulate(stamps)
@@ -163,6 +163,17 @@ def _packets(container: Any, stream: Any, start: float, end: float) -> _Run | No
     m = int(clean[-1]) + 1
     stop = float(stamps[m:].min() * base) if m < len(stamps) else end
     return _Run(packets[:m], start, min(end, stop), int(stamps[0]))
+
+
+def _decode_times(packets: list[Any]) -> bool:
+    """Matroska leaves out the first decode times: count them back from the first that is there. False when there is none."""
+    known = [i for i, p in enumerate(packets) if p.dts is not None]
+    if not known or any(p.dts is None for p in packets[known[0] :]):
+        return False
+    step = max(1, (packets[known[-1]].dts - packets[known[0]].dts) // max(1, known[-1] - known[0]))
+    for i in range(known[0] - 1, -1, -1):
+        packets[i].dts = packets[i + 1].dts - step
+    return True
 
 
 def _mux(path: Path, stream: Any, run: _Run) -> None:

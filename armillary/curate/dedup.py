@@ -26,8 +26,8 @@ class DedupConfig:
     """
 
     on: bool = True
-    cosine: float = 0.85
-    bits: float = 9.0
+    cosine: float = 0.9
+    bits: float = 12.0
     cluster: int = 2000
     within_source: bool = False
 

@@ -16,7 +16,7 @@ def measure(luma: np.ndarray) -> dict[str, float]:
         `neighbours`: correlation of pixels side by side; near 1 for pictures, near 0 for noise.
         `noise`: standard deviation of fine noise in 8-bit steps (Immerkaer, 1996).
         `luma`, `contrast`: mean and standard deviation. `dark`, `bright`: share of pixels under 20 and over 235.
-        `plain`: share of 8x8 cells without any texture. `few`: share of pixels that have one of the eight commonest values.
+        `plain`: share of 8x8 cells without any texture. `few`: see `few_values`.
     """
     h, w = luma.shape
     # the grid of blocks starts at the picture's corner: keep its phase while cropping
@@ -33,10 +33,22 @@ def measure(luma: np.ndarray) -> dict[str, float]:
         "dark": float((whole < 20).mean()),
         "bright": float((whole > 235).mean()),
         "plain": _plain(g),
-        "few": float(
-            np.sort(np.bincount(luma[top : top + CROP, left : left + CROP].ravel(), minlength=256))[-8:].sum() / g.size
-        ),
+        "few": few_values(luma[top : top + CROP, left : left + CROP]),
     }
+
+
+def few_values(g: np.ndarray, count: int = 8, apart: int = 3) -> float:
+    """Share of pixels that have one of the `count` commonest values which lie `apart` or more from each other.
+
+    Near 1 for graphics, whose colours are few and exact; a clear sky has few values too, but they lie side by side.
+    """
+    left = np.bincount(g.ravel(), minlength=256)
+    total = 0
+    for _ in range(count):
+        top = int(left.argmax())
+        total += int(left[top])
+        left[max(0, top - apart + 1) : top + apart] = 0
+    return total / g.size
 
 
 def _blur(g: np.ndarray) -> float:

@@ -61,7 +61,9 @@ def split(segment: Segment, config: SplitConfig, content: str, source: str) -> l
     clips = []
     for first, last in spans(segment, config):
         start = float(segment.times[first])
-        end = float(segment.times[last]) if last < len(segment.times) else segment.end
+        end = segment.end if last >= len(segment.times) else float(segment.times[last])
+        if last in segment.gaps:  # the last frame before a hole is not shown until the hole ends
+            end = min(end, float(segment.times[last - 1]) + 1.0 / (segment.info.fps or 25.0))
         parts = max(1, math.ceil((end - start) / config.max_seconds - 1e-6))
         for k in range(parts):
             a = _snap(segment, start + (end - start) * k / parts)

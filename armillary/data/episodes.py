@@ -61,7 +61,9 @@ class EpisodesConfig:
             return media.fit(source.episode(numbers[entry.key], cameras=(camera,)).frames[camera], self.size)
 
         settings = json.dumps({"camera": camera, "size": list(self.size)})
-        files = (p for folder in ("meta", "data", "videos", "images", "truth") for p in (root / folder).rglob("*") if p.is_file())
+        files = (
+            p for folder in ("meta", "data", "videos", "images", "truth") for p in (root / folder).rglob("*") if p.is_file()
+        )
         return Pixels(
             str(root),
             entries,

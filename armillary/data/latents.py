@@ -95,6 +95,7 @@ class LatentsDataset:
         self.encoder = texts.load(config.text) if config.text else None
         self.text_dim = self.encoder.dim if self.encoder else 0
         self.hash = hashlib.sha256(f"{source.hash}/{self.ref.sha256}/{config.text}".encode()).hexdigest()
+        self._told = False
         self._kept: dict[str, Tensor] = {}
         self._room = int(config.memory * 2**30)
         self._sentences: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
@@ -217,7 +218,13 @@ class LatentsDataset:
         """Embedding `n d` and mask `n` of one sentence. Each is encoded by itself, so that it does not depend on its neighbours."""
         assert self.encoder is not None
         if (found := self._sentences.get(sentence)) is None:
-            context, mask = self.encoder.encode([sentence])
+            # A prompt that is too long is the user's to shorten; a caption in the data is cut, and the first such one is shown.
+            if not self._told and self.encoder.count(sentence) > self.encoder.length:
+                self._told = True
+                say(
+                    f"warning: captions longer than {self.encoder.length} are cut for text encoder {self.text!r}: {sentence[:60]!r}..."
+                )
+            context, mask = self.encoder.encode([sentence], cut=True)
             found = self._sentences[sentence] = context[0].float(), mask[0]
             if len(self._sentences) > SENTENCES_KEPT:
                 self._sentences.popitem(last=False)
@@ -239,28 +246,17 @@ class LatentsDataset:
             if entry.actions is not None and self.spec is not None:
                 actions.append(torch.from_numpy(entry.actions[start : start + self.frames]))
         stacked = torch.stack(cuts)
-        context = mask = None
-        if self.encoder is not None:
-            context, mask = self._contexts(sentences)
+        pairs = [self.context(s) for s in sentences] if self.encoder is not None else []
         return Batch(
             latents=stacked if self.ref.vocab == 0 else None,
             tokens=stacked if self.ref.vocab else None,
             actions=torch.stack(actions).float() if actions else None,
-            context=context,
-            context_mask=mask,
+            context=torch.stack([c for c, _ in pairs]) if pairs else None,
+            context_mask=torch.stack([m for _, m in pairs]) if pairs else None,
             text=tuple(sentences),
             fps=torch.full((size,), self.fps),
             keys=tuple(keys),
         )
-
-    def _contexts(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
-        """`b n d` and `b n`, padded to the longest."""
-        pairs = [self.context(s) if s else (torch.zeros(1, self.text_dim), torch.zeros(1, dtype=torch.bool)) for s in sentences]
-        n = max(len(m) for _, m in pairs)
-        context, mask = torch.zeros(len(pairs), n, self.text_dim), torch.zeros(len(pairs), n, dtype=torch.bool)
-        for i, (c, m) in enumerate(pairs):
-            context[i, : len(m)], mask[i, : len(m)] = c, m
-        return context, mask
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Windows for fitting a normaliser, `n c t h w` or `n t h w`."""

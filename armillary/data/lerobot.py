@@ -183,7 +183,7 @@ class LeRobotDataset:
         actions, states = self._vector(rows, "action"), self._vector(rows, "observation.state")
         reward, solved = rows.get("next.reward", rows.get("reward")), rows.get("next.success")
         truth, facts, views = self._truth(i)
-        success = json.loads(facts["success"]) if "success" in facts else (None if solved is None else bool(solved.any()))
+        success = facts["success"] if "success" in facts else (None if solved is None else bool(solved.any()))
         return Episode(
             id=facts.get("id") or f"{self.root.name}-{int(record['episode_index']):06d}",
             fps=self.fps,
@@ -290,7 +290,7 @@ class LeRobotDataset:
             return str(given[0])
         return self.task_table.get(int(rows["task_index"].reshape(-1)[0]), "") if "task_index" in rows else ""
 
-    def _truth(self, i: int) -> tuple[dict[str, np.ndarray], dict[str, str], list[Camera]]:
+    def _truth(self, i: int) -> tuple[dict[str, np.ndarray], dict[str, Any], list[Camera]]:
         """What our own writer kept beside the episode; empty for another's data."""
         path = truth_path(self.root, i)
         if not (self.own and path.is_file()):
@@ -299,16 +299,15 @@ class LeRobotDataset:
 
         try:
             with safe_open(path, "np") as file:
-                facts = dict(file.metadata() or {})
+                facts = json.loads((file.metadata() or {}).get("armillary", "{}"))
                 arrays = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a dict)
-        except SafetensorError as error:
+        except (SafetensorError, json.JSONDecodeError) as error:
             raise BadInput(f"{path} is damaged: {error}") from error
-        sizes = json.loads(facts.get("camera_sizes", "{}"))
         views = [
             Camera(name, int(w), int(h), arrays[f"camera/{name}/intrinsics"], arrays[f"camera/{name}/pose"])
-            for name, (w, h) in sizes.items()
+            for name, (w, h) in facts.get("camera_sizes", {}).items()
         ]
-        truth = {k.removeprefix("truth/"): v for k, v in arrays.items() if k.startswith("truth/") and k != "truth/none"}
+        truth = {k.removeprefix("truth/"): v for k, v in arrays.items() if k.startswith("truth/")}
         return truth, facts, views
 
     # What actions mean ------------------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Writing LeRobotDataset v3.0: episodes are never half there.
 
 An episode is first written whole as a *piece* (`.pieces/episode_000007/`: one mp4 a camera, arrays, facts), by any process and in any
-order. Every `batch` pieces, in order, become one new file each of `data/`, `videos/<key>/` and `meta/episodes/`; then the tables
-that name them are replaced, `meta/info.json` last. No file that a reader knows is ever changed, so whatever kills the writer leaves a data set
-that reads, and pieces that the next writer picks up.
+order. Every `batch` pieces, in order, become one new file each of `data/`, `videos/<key>/` and `meta/episodes/`; then the tables that
+name them are replaced, `meta/info.json` last. No file that a reader knows is ever changed, so whatever kills the writer leaves a data
+set that reads, and pieces that the next writer picks up.
 
 What LeRobot has no place for rides beside it, where its readers do not look: `meta/armillary.json` (the action spec, names) and
 `truth/episode_000007.safetensors` (a simulator's exact arrays, camera poses, the caption).
@@ -75,8 +75,8 @@ def write_piece(root: str | Path, index: int, episode: Episode, codec: str = "li
     facts = {
         "id": episode.id,
         "caption": episode.caption,
-        "success": json.dumps(episode.success),
-        "camera_sizes": json.dumps({c.name: [c.width, c.height] for c in episode.cameras}),
+        "success": episode.success,
+        "camera_sizes": {c.name: [c.width, c.height] for c in episode.cameras},
     }
     with atomic_dir(piece_path(root, index)) as folder:
         for camera, frames in episode.frames.items():
@@ -84,7 +84,8 @@ def write_piece(root: str | Path, index: int, episode: Episode, codec: str = "li
             stats[video_key(camera)] = st.of_pictures(frames)
         stats |= {name: st.of_numbers(values) for name, values in columns.items()}
         save_file({k: np.ascontiguousarray(v) for k, v in columns.items()}, folder / "columns.safetensors")
-        save_file(truth or {"truth/none": np.zeros(1)}, folder / "truth.safetensors", metadata=facts)
+        # One entry: several would be written in an order that differs from run to run.
+        save_file(truth, folder / "truth.safetensors", metadata={"armillary": json.dumps(facts)})
         shapes = {camera: list(frames.shape[1:]) for camera, frames in episode.frames.items()}
         write_json(
             folder / "episode.json",
@@ -205,8 +206,19 @@ class LeRobotWriter:
         self.check(episode)
         index = self.num_episodes
         write_piece(self.root, index, episode, self.codec, self.crf)
+        first = self.info.get("features") or self._features(*self._piece(self.num_written))
+        if self._features(*self._piece(index)) != first:
+            shutil.rmtree(piece_path(self.root, index))
+            raise BadInput(f"Episode {episode.id!r} has other columns or picture sizes than the ones before it.")
         self.collect()
         return index
+
+    def _piece(self, index: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The record and the columns of a waiting episode."""
+        from safetensors.numpy import load_file
+
+        folder = piece_path(self.root, index)
+        return read_json(folder / "episode.json"), load_file(folder / "columns.safetensors")
 
     def check(self, episode: Episode) -> None:
         differences = episode.spec.differences(self.spec)
@@ -242,14 +254,13 @@ class LeRobotWriter:
                 shutil.rmtree(path)
 
     def _write_batch(self, indices: range) -> None:
-        from safetensors.numpy import load_file
-
-        records = [read_json(piece_path(self.root, i) / "episode.json") for i in indices]
-        columns = [load_file(piece_path(self.root, i) / "columns.safetensors") for i in indices]
+        records, columns = zip(*(self._piece(i) for i in indices))
         features = self._features(records[0], columns[0])
         for i, record, table in zip(indices, records, columns):
             if self._features(record, table) != features or (self.info and self.info["features"] != features):
-                raise BadInput(f"Episode {i} of {self.root} has other columns or picture sizes than the ones before it.")
+                raise BadInput(
+                    f"Episode {i} of {self.root} has other columns or picture sizes than the ones before it. Remove its piece."
+                )
         number = int(self.info.get("total_files", 0)) if self.info else 0
         place = {"chunk_index": number // CHUNK, "file_index": number % CHUNK}
         for record in records:
@@ -429,15 +440,16 @@ def join_videos(paths: Sequence[Path], starts: Sequence[int], fps: float, out: P
             for path, start in zip(paths, starts):
                 with av.open(str(path)) as piece:
                     source = piece.streams.video[0]
+                    assert source.time_base is not None  # every container that this room writes has one
                     if stream is None:
-                        stream = joint.add_stream_from_template(source)
+                        stream = joint.add_stream_from_template(source, opaque=True)
                         stream.time_base = source.time_base
                         first, base = bytes(source.codec_context.extradata or b""), source.time_base
                     if bytes(source.codec_context.extradata or b"") != first or source.time_base != base:
                         raise Failed(f"{path.name} was encoded with other settings than the episodes before it.")
-                    shift = round(start / fps / float(base))  # type: ignore[arg-type]
+                    shift = round(start / fps / float(base))
                     for packet in piece.demux(source):
-                        if packet.dts is None:
+                        if packet.dts is None or packet.pts is None:
                             continue
                         packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                         packet.stream = stream

@@ -94,7 +94,7 @@ METRICS: dict[str, Metric] = {
     "psnr_changed": Metric(pixels.psnr_changed, "dB", "higher", "PSNR where the truth has left its first frame."),
     "ssim": Metric(pixels.ssim, "", "higher", "Structural similarity, 11x11 Gaussian windows."),
     "mae": Metric(pixels.mae, "of range", "lower", "Mean absolute error."),
-    "sharpness": Metric(pixels.sharpness, "", "one", "Gradient of the guess over gradient of the truth."),
+    "sharpness": Metric(pixels.sharpness, "", "one", "Root mean square gradient of the guess over the truth's."),
 }
 
 

@@ -41,8 +41,11 @@ class Figures:
 class Table:
     """Rows under column heads. Floats are written with 3 digits, None as a dash; columns of numbers are set right.
 
+    A line break in a cell sets what follows small beneath, such as an interval under its mean.
+
     Args:
         strong: indices of rows to set in bold.
+        grouped: a first cell like the one above it is left empty, and a line parts the groups.
     """
 
     columns: Sequence[str]
@@ -50,6 +53,7 @@ class Table:
     title: str = ""
     note: str = ""
     strong: Sequence[int] = ()
+    grouped: bool = False
 
 
 @dataclass(frozen=True)

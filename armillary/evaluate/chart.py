@@ -48,12 +48,17 @@ def styles(chart: Chart) -> list[tuple[str, str, str]]:
     return out
 
 
-def legend_key(style: tuple[str, str, str]) -> str:
+def marked(series: Series) -> bool:
+    """Whether its points are few enough to be drawn each."""
+    return not series.quiet and sum(_real(y) is not None for y in series.y) <= MOST_MARKERS
+
+
+def legend_key(style: tuple[str, str, str], points: bool) -> str:
     """The little line that stands for a series in the legend."""
     colour, dash, marker = style
     return (
         f'<svg class="key {colour}" viewBox="0 0 30 10" width="30" height="10" aria-hidden="true">'
-        f'<path class="line" d="M1 5H29"{_dashed(dash)}/>{_marker(marker, 15, 5)}</svg>'
+        f'<path class="line" d="M1 5H29"{_dashed(dash)}/>{_marker(marker, 15, 5) if points else ""}</svg>'
     )
 
 
@@ -79,7 +84,7 @@ def draw(chart: Chart, width: int) -> str:
         x_low, x_high = x_low - 0.5, x_high + 0.5
     x_ticks = [t for t in ticks(x_low, x_high, 8 if wide else 4) if x_low - 1e-9 <= t <= x_high + 1e-9]
     longest = max((len(s.name) for s in chart.series), default=0)
-    right = min(14 + 6.6 * longest, 0.3 * width) if wide else 38
+    right = min(16 + 7.2 * longest, 0.3 * width) if wide else 48
     left = 16 + 7.2 * max(len(number(t)) for t in y_ticks)
     top, bottom, height = 26, 44, round(width * (0.46 if wide else 0.72))
 
@@ -110,12 +115,14 @@ def draw(chart: Chart, width: int) -> str:
         out.append(f'<text class="tick" x="{place:.1f}" y="{top + 4}" text-anchor="{anchor}">{clean(chart.mark[1])}</text>')
     ends = []
     for p, series, style in zip(points, chart.series, styles(chart)):
-        out.append(f'<g class="{style[0]}">{_band(p, px, py)}{_line(p, px, py, style)}</g>')
+        out.append(f'<g class="{style[0]}">{_band(p, px, py)}{_line(p, px, py, style, marked(series))}</g>')
         last = next(((x, y) for x, y, *_ in reversed(p) if y is not None), None)
         if last is not None:
             ends.append((py(last[1]), px(last[0]), series.name if wide else number(last[1]), style[0]))
     for (y, (_, x, name, colour)), _ in zip(_spaced(ends, 14, top, base), ends):
-        out.append(f'<text class="end {colour}" x="{x + 8:.1f}" y="{y + 4:.1f}">{clean(_cut(name, right))}</text>')
+        out.append(
+            f'<text class="end {colour}" x="{x + 8:.1f}" y="{y + 4:.1f}">{clean(_cut(name, right) if wide else name)}</text>'
+        )
     return "".join(out) + "</svg>"
 
 
@@ -147,7 +154,7 @@ def _marker(kind: str, x: float, y: float) -> str:
     return f'<path class="dot {kind}" d="M{x:.1f} {y:.1f}{shapes[kind]}"/>'
 
 
-def _line(points: Sequence[tuple], px, py, style: tuple[str, str, str]) -> str:
+def _line(points: Sequence[tuple], px, py, style: tuple[str, str, str], points_too: bool) -> str:
     path, pen = [], "M"
     for x, y, *_ in points:
         if y is None:
@@ -156,7 +163,7 @@ def _line(points: Sequence[tuple], px, py, style: tuple[str, str, str]) -> str:
         path.append(f"{pen}{px(x):.1f} {py(y):.1f}")
         pen = "L"
     out = f'<path class="line" d="{"".join(path)}"{_dashed(style[1])}/>' if path else ""
-    if sum(p[1] is not None for p in points) <= MOST_MARKERS and style[0] != "sq":
+    if points_too:
         out += "".join(_marker(style[2], px(x), py(y)) for x, y, *_ in points if y is not None)
     return out
 
@@ -185,5 +192,5 @@ def _spaced(ends: list[tuple], gap: float, top: float, base: float) -> list[tupl
 
 
 def _cut(name: str, room: float) -> str:
-    most = max(3, int((room - 10) / 6.4))
+    most = max(3, int((room - 10) / 7))
     return name if len(name) <= most else name[: most - 1] + "…"

@@ -27,7 +27,7 @@ from armillary.evaluate.stats import Estimate, estimate, estimate_ratio, median,
 from armillary.progress import Progress
 from armillary.types import ActionSpec, Episode, Report
 
-# (episode, actions `t a`) -> truth arrays of the episode's world acted on by those instead: row i is before action i; at least `tip_px` t 2.
+# (episode, actions `t a`) -> truth arrays of the episode's world acted on by those, at least `tip_px` t 2; row i is before action i.
 Twin = Callable[[Episode, np.ndarray], Mapping[str, np.ndarray]]
 
 BLIND, FOLLOWS, OPEN = "ACTION-BLIND", "FOLLOWS ACTIONS", "INCONCLUSIVE"
@@ -176,7 +176,9 @@ def _row(
         whole = np.concatenate([episode.actions[: setup.past - 1], theirs, theirs[-1:]])
         path = np.asarray(twin(episode, whole)["tip_px"], np.float64)[: setup.length] * scene.scale
         if len(path) < setup.length or np.abs(path[: setup.past] - scene.tip[: setup.past]).max() > 0.5 * scene.scale:
-            raise BadInput(f"The twin of episode {episode.id} does not begin as the episode did, so that it shows another world.")
+            raise BadInput(
+                f"The twin of episode {episode.id} does not begin as the episode did, so that it shows another world."
+            )
         row["path"] = _path(tracker, made["swapped"], scene, path, setup.past)
     return row
 

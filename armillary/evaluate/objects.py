@@ -126,9 +126,9 @@ class ColourTracker:
 
 
 def _nearest(pixels: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    distance = np.sqrt(((pixels[:, :, None] - centres) ** 2).sum(-1))
-    nearest = distance.argmin(-1)
-    return np.take_along_axis(distance, nearest[..., None], -1)[..., 0], nearest
+    """Distance of each pixel `h w` to the nearest of `k` colours, and which that is."""
+    squares = np.stack([np.einsum("hwc,hwc->hw", d := pixels - centre, d) for centre in centres])
+    return np.sqrt(squares.min(0)), squares.argmin(0)
 
 
 def _around(pixels: np.ndarray, point: np.ndarray, area: float) -> np.ndarray:
@@ -196,12 +196,13 @@ class Scene:
         shape = position.shape[:2]
         area = np.asarray(truth.get("object_area", np.full(shape, np.nan)), np.float64) * scale**2
         hidden = np.asarray(truth.get("object_hidden", np.zeros(shape, bool)), bool)
-        # What would show if nothing stood before it; without that the largest area ever seen is the best guess.
-        most = np.broadcast_to(np.fmax.reduce(area, axis=0, initial=0.0), shape)
-        full = np.asarray(truth["object_full"], np.float64) * scale**2 if "object_full" in truth else most
-        for name, array in (("object_area", area), ("object_full", full), ("object_hidden", hidden)):
+        for name, array in (("object_area", area), ("object_hidden", hidden)):
             if array.shape != shape:
                 raise BadInput(f"truth[{name!r}] is t k = {shape} as 'object_px' says; got {array.shape}.")
+        # What would show if nothing stood before it; without that the largest area ever seen is the best guess.
+        full = np.broadcast_to(np.fmax.reduce(area, axis=0, initial=0.0), shape)
+        if "object_full" in truth:
+            full = np.asarray(truth["object_full"], np.float64).reshape(shape) * scale**2
         tip = np.asarray(truth["tip_px"], np.float64) if "tip_px" in truth else None
         if tip is not None:
             tip = tip * scale

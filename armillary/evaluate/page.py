@@ -147,8 +147,8 @@ def _prose(block: Prose) -> str:
 
 def _figures(block: Figures) -> str:
     cells = "".join(
-        f'<div><dt>{clean(f.label)}</dt><dd><div class="value">{clean(f.value)}</div>'
-        f"{f'<div class=under>{inline(f.note)}</div>' if f.note else ''}</dd></div>"
+        f'<div><dt>{clean(f.label)}</dt><dd class="value">{clean(f.value)}</dd>'
+        f"{f'<dd class=under>{inline(f.note)}</dd>' if f.note else ''}</div>"
         for f in block.figures
     )
     return f'<dl class="figures">{cells}</dl>'
@@ -171,6 +171,11 @@ def _is_number(value: Cell) -> bool:
     )
 
 
+def _written(value: Cell) -> str:
+    first, _, under = cell(value).partition("\n")
+    return inline(first) + (f"<small>{inline(under)}</small>" if under else "")
+
+
 def _table(block: Table) -> str:
     rows = [tuple(r) for r in block.rows]
     if ragged := [r for r in rows if len(r) != len(block.columns)]:
@@ -178,23 +183,27 @@ def _table(block: Table) -> str:
     right = [bool(rows) and all(_is_number(r[c]) for r in rows) for c in range(len(block.columns))]
     mark = [' class="num"' if r else "" for r in right]
     head = "".join(f'<th scope="col"{m}>{clean(c)}</th>' for c, m in zip(block.columns, mark))
-    body = "".join(
-        f"<tr{' class=strong' if i in block.strong else ''}>"
-        + "".join(f"<td{m}>{inline(cell(v))}</td>" for v, m in zip(row, mark))
-        + "</tr>"
-        for i, row in enumerate(rows)
-    )
-    name = clean(block.title or "table")
+    body, above = [], None
+    for i, row in enumerate(rows):
+        same = block.grouped and i > 0 and row[0] == above
+        names = [n for n, on in (("strong", i in block.strong), ("part", block.grouped and i > 0 and not same)) if on]
+        cells = ["" if same and c == 0 else _written(v) for c, v in enumerate(row)]
+        inside = "".join(f"<td{m}>{v}</td>" for v, m in zip(cells, mark))
+        kind = f' class="{" ".join(names)}"' if names else ""
+        body.append(f"<tr{kind}>{inside}</tr>")
+        above = row[0]
+    name, kind = clean(block.title or "table"), ' class="grouped"' if block.grouped else ""
     made = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name}"><table{kind}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
     )
     return _titled(block.title, made, block.note)
 
 
 def _chart(block: Chart) -> str:
     keys = "".join(
-        f"<li>{svg.legend_key(style)}{clean(series.name)}</li>" for series, style in zip(block.series, svg.styles(block))
+        f"<li>{svg.legend_key(style, svg.marked(series))}{clean(series.name)}</li>"
+        for series, style in zip(block.series, svg.styles(block))
     )
     legend = f'<ul class="legend">{keys}</ul>' if len(block.series) > 1 else ""
     xs = sorted({float(x) for s in block.series for x in s.x})
@@ -249,8 +258,9 @@ def _group(group: Group) -> str:
     shown = SHOWN * (2 if len(made) == 1 else 1) if widest <= SMALL else min(widest, LARGEST)
     frames, fps = min(m[3] for m in made), made[0][4]
     facts = f'data-frames="{frames}" data-fps="{fps:.6g}" data-given="{group.given}"'  # one clock a group: its first video's
+    beside = " beside" if len(made) >= 3 and widest <= SMALL and group.label else ""
     return (
-        f'<figure class="group" style="--n:{len(made)};--w:{shown}px" {facts}>'
+        f'<figure class="group{beside}" style="--n:{len(made)};--w:{shown}px" {facts}>'
         f"{f'<figcaption>{inline(group.label)}</figcaption>' if group.label else ''}"
         f'<div class="row">{"".join(movies)}</div></figure>'
     )
@@ -276,12 +286,14 @@ def _picture(picture: Picture) -> str:
     height, width = frame.shape[:2]
     small = max(width, height) <= SMALL
     shown = SHOWN if small else width
-    size = f'width="{width}" height="{height}"'
     uri = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-    return (
-        f'<figure class="picture" style="width:{shown}px"><img{" class=grain" if small else ""} src="{uri}" {size} '
-        f'alt="{clean(picture.label)}">{f"<figcaption>{inline(picture.label)}</figcaption>" if picture.label else ""}</figure>'
-    )
+    image = f'<img{" class=grain" if small else ""} src="{uri}" width="{width}" height="{height}" alt="{clean(picture.label)}">'
+    broad = width > 2.2 * height and width > LARGEST  # on a phone such a strip is scrolled, not shrunk
+    if broad:
+        image = f'<div class="scroll" tabindex="0" role="region" aria-label="{clean(picture.label)}">{image}</div>'
+    caption = f"<figcaption>{inline(picture.label)}</figcaption>" if picture.label else ""
+    style = 'class="picture broad"' if broad else f'class="picture" style="width:{shown}px"'
+    return f"<figure {style}>{image}{caption}</figure>"
 
 
 def _images(block: Images) -> str:

@@ -132,11 +132,14 @@ def ssim(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
 
 
 def sharpness(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """Gradient of the guess over gradient of the truth: 1 equally sharp, below 1 blurred, above 1 noisy. NaN where the truth is flat."""
+    """Root mean square gradient of the guess over the truth's: 1 equally sharp, below blurred, above noisy. NaN where the truth is flat.
+
+    Squares, because blurring an edge leaves the sum of its absolute differences as it was.
+    """
     a, b, _ = as_pair(truth, guess)
 
     def slope(x: np.ndarray) -> np.ndarray:
-        return np.abs(np.diff(x, axis=1)).mean((1, 2, 3)) + np.abs(np.diff(x, axis=2)).mean((1, 2, 3))
+        return np.sqrt((np.diff(x, axis=1) ** 2).mean((1, 2, 3)) + (np.diff(x, axis=2) ** 2).mean((1, 2, 3)))
 
     of_truth = slope(a)
     return np.where(of_truth > 0, slope(b) / np.where(of_truth > 0, of_truth, 1), np.nan)

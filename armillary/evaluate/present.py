@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from armillary.evaluate.blocks import Block, Cell, Chart, Details, Figure, Figures, Prose, Section, Series, Table
+from armillary.evaluate.objects import CLASSES
 from armillary.types import Report
 
-ARMS = {"dream": "dream", "copy": "copy of the last frame", "reconstruction": "tokenizer on the truth"}
+ARMS = {"dream": "dream", "copy": "copy", "reconstruction": "tokenizer"}
+LEGEND = "Copy: the last given frame, repeated. Tokenizer: the truth, encoded and decoded, the best the world could show."
 MEASURES = {"psnr": "PSNR, dB", "psnr_changed": "PSNR on changed pixels, dB", "ssim": "SSIM", "sharpness": "sharpness"}
 
 
@@ -100,7 +102,6 @@ def _curve(m: Mapping[str, Any], name: str) -> Chart:
     for arm, values in m["curves"][name].items():
         if all(v is None for v in values):
             continue
-        # The band stands where intervals were computed: at the horizons, for the dream alone.
         series.append(Series(ARMS[arm], range(1, len(values) + 1), values, quiet=arm == "copy"))
     title, unit = {
         "psnr": ("PSNR over all pixels", "dB"),
@@ -108,7 +109,9 @@ def _curve(m: Mapping[str, Any], name: str) -> Chart:
         "ssim": ("Structural similarity", "SSIM"),
         "sharpness": ("Sharpness against the truth's", "ratio of gradients"),
     }[name]
-    note = f"Mean over {m['episodes']} episodes; values at +{', +'.join(map(str, horizons))} with intervals in the table."
+    note = (
+        f"Mean over {m['episodes']} episodes; values at +{', +'.join(map(str, horizons))} with intervals in the table. {LEGEND}"
+    )
     return Chart(f"{title}, by steps dreamed", series, "frames after the last given one", unit, note=note)
 
 
@@ -122,18 +125,20 @@ def _measure_table(m: Mapping[str, Any], horizons: list[str]) -> Table:
                 strong.append(len(rows))
             cells = [_with_interval(values[h], digits) if arm == "dream" else amount(values[h], digits) for h in horizons]
             rows.append((label, ARMS[arm], *cells))
-    return Table(("measure", "of", *(f"+{h}" for h in horizons)), rows, "Pixels", "In brackets: 95 % interval.", strong)
+    return Table(
+        ("measure", "of", *(f"+{h}" for h in horizons)), rows, "Pixels", f"Small: 95 % interval. {LEGEND}", strong, grouped=True
+    )
 
 
 def _with_interval(value: Mapping[str, Any], digits: int) -> str:
     if value["mean"] is None:
         return "–"
-    return f"{value['mean']:.{digits}f} ({value['low']:.{digits}f}–{value['high']:.{digits}f})"
+    return f"{value['mean']:.{digits}f}\n{value['low']:.{digits}f} to {value['high']:.{digits}f}"
 
 
 def _object_table(m: Mapping[str, Any], horizons: list[str]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for kind in ("untouched", "pushed", "occluded"):
+    for kind in (k for k in CLASSES if any(m["objects"]["dream"][k][h]["n"] for h in horizons)):
         for arm, kinds in m["objects"].items():
             cells = []
             for h in horizons:
@@ -144,7 +149,7 @@ def _object_table(m: Mapping[str, Any], horizons: list[str]) -> Table:
     far = horizons[-1]
     columns = ("objects", "of", *(f"lost +{h}" for h in horizons), f"error +{far}, px", f"in place +{far}")
     note = "Copying keeps every object and moves none: read its losses beside what is in place."
-    return Table(columns, rows, "Objects", note, [i for i, r in enumerate(rows) if r[1] == ARMS["dream"]])
+    return Table(columns, rows, "Objects", note, [i for i, r in enumerate(rows) if r[1] == ARMS["dream"]], grouped=True)
 
 
 def _tip_table(m: Mapping[str, Any], horizons: list[str]) -> Table:
@@ -160,7 +165,7 @@ def control_section(report: Report, title: str = "Control", before: Sequence[Blo
     """What `evaluate_control` measured."""
     m = report.metrics
     figures = [
-        Figure(m["verdict"].lower().replace("action-blind", "action-blind"), "verdict", ""),
+        Figure(m["verdict"].lower(), "verdict", ""),
         Figure(
             f"{amount(m['variants']['swapped']['ratio'], 1)}×",
             "swapped actions against another seed",

@@ -1,13 +1,15 @@
 """The embedded prompt classifier: hashed word and character n-grams, one linear layer, calibrated to a probability.
 
-Features of a text: word 1-2-grams and character 2-5-grams inside word boundaries, each hashed by CRC-32 into its own table, weighted
-`(1 + log count) x idf` and scaled to unit length per table. The model is two vectors and a bias; logit -> probability by Platt's two
-numbers. It lies in a checkpoint folder (`model.safetensors` + `config.json`), never in a pickle; `card.json` beside it says what it was
-trained on and what was measured. It screens obvious English requests; it is no safety guarantee.
+Features of a text: word 1-2-grams, pairs of a word and a group of nouns near it, and character 2-5-grams inside word boundaries. They are
+hashed by CRC-32 into a table of words and one of characters, weighted `(1 + log count) x idf` and scaled to unit length per table. The
+model is two vectors and a bias; logit -> probability by Platt's two numbers. It lies in a checkpoint folder (`model.safetensors` and
+`config.json`), never in a pickle; `card.json` beside it says what it was trained on and what was measured. It screens obvious English
+requests; it is no safety guarantee.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import threading
@@ -21,10 +23,15 @@ import numpy as np
 from armillary.errors import BadInput
 from armillary.guard.normalise import read
 from armillary.guard.rail import Finding
-from armillary.guard.words import lemmas
+from armillary.guard.words import LISTS, lemmas
 from armillary.presets import from_json
 
 DEFAULT = "guard-prompt"
+# Groups of `lists/groups` that stand for their words in relations.
+CONCEPTS = ("animal", "body", "drug", "explosive", "gun", "people", "person", "poison", "sexual")
+STOP = frozenset(
+    "the a an of in on at to and or is are was with from by for while as into its it he she they his her their this that who which".split()
+)
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 
 
@@ -33,6 +40,7 @@ class ClassifierConfig:
     """Sizes of the two hash tables (powers of two), longest n-grams, and the frozen numbers.
 
     Args:
+        reach: how far apart, in content words, the two of a relation may stand.
         scale, shift: Platt's: probability = sigmoid(scale x logit + shift).
         threshold: probability from which a prompt is refused; fixed when the model was made, on data it is not judged by.
     """
@@ -42,6 +50,7 @@ class ClassifierConfig:
     word_n: int = 2
     char_low: int = 2
     char_high: int = 5
+    reach: int = 4
     scale: float = 1.0
     shift: float = 0.0
     threshold: float = 0.5
@@ -53,6 +62,30 @@ def stem(token: str) -> str:
     return short[:-1] if len(short) > 3 and short.endswith("e") else short
 
 
+@functools.cache
+def concepts() -> dict[str, str]:
+    """Stem -> name of the shipped word group it belongs to (`person`, `animal`, `body`, ...): what lets a harm generalise over nouns."""
+    table: dict[str, str] = {}
+    for name in CONCEPTS:
+        for line in (LISTS / "groups" / f"{name}.txt").read_text(encoding="utf-8").splitlines():
+            word = line.split("#")[0].strip()
+            if word and " " not in word:
+                table.setdefault(stem(word), f"@{name}")
+    return table
+
+
+def relations(tokens: list[str], reach: int) -> list[str]:
+    """Pairs of content words at most `reach` apart of which one is in a group, that one by its group: `suffocat @person`."""
+    groups = concepts()
+    content = [groups.get(t, t) for t in tokens if t not in STOP]
+    out = [f"g {name}" for name in content if name[0] == "@"]
+    for i, left in enumerate(content):
+        for right in content[i + 1 : i + 1 + reach]:
+            if left[0] == "@" or right[0] == "@":
+                out.append(f"s {left} {right}")
+    return out
+
+
 def grams(text: str, config: ClassifierConfig) -> tuple[dict[int, float], dict[int, float]]:
     """Counts per hash bucket of word and of character n-grams of a folded text."""
     words: dict[int, float] = {}
@@ -62,6 +95,9 @@ def grams(text: str, config: ClassifierConfig) -> tuple[dict[int, float], dict[i
         for i in range(len(tokens) - n + 1):
             bucket = zlib.crc32(" ".join(tokens[i : i + n]).encode()) % config.words
             words[bucket] = words.get(bucket, 0.0) + 1.0
+    for pair in relations(tokens, config.reach):
+        bucket = zlib.crc32(pair.encode()) % config.words
+        words[bucket] = words.get(bucket, 0.0) + 1.0
     for token in _WORD.findall(text):
         padded = f" {token} ".encode("utf-8", "replace")
         for n in range(config.char_low, config.char_high + 1):
@@ -181,17 +217,14 @@ class Classifier:
 
     def __init__(self, model: LazyModel | PromptModel | str | Path = DEFAULT, threshold: float | None = None) -> None:
         self.source = LazyModel(model) if isinstance(model, (str, Path)) else model
+        self.version = "1"
         if threshold is not None and not 0.0 < threshold < 1.0:
             raise BadInput(f"A threshold lies between 0 and 1; got {threshold}.")
         self.threshold = threshold
 
-    @property
-    def version(self) -> str:
-        model = self.source if isinstance(self.source, PromptModel) else self.source._model
-        return f"1+{model.sha256[:8]}" if model is not None and model.sha256 else "1"
-
     def check(self, text: str) -> Finding:
         model = self.source if isinstance(self.source, PromptModel) else self.source.get()
+        self.version = f"1+{model.sha256[:8]}"
         threshold = model.config.threshold if self.threshold is None else self.threshold
         score = model.judge(text)
         blocked = score >= threshold

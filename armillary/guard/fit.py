@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from armillary.errors import BadInput, require
-from armillary.guard.classifier import ClassifierConfig, PromptModel, Vocabulary, grams
+from armillary.guard.classifier import ClassifierConfig, PromptModel, Vocabulary, grams, weigh
 from armillary.guard.normalise import fold, read
 from armillary.progress import say
 
@@ -47,11 +49,11 @@ class FitConfig:
         video_weight: how much more a row of video style counts; user text from forums is down-weighted by `forum_weight`.
     """
 
-    c: float = 20.0
+    c: float = 3.0
     held_out: float = 0.2
     folds: int = 5
     false_positives: float = 0.02
-    guards: tuple[str, ...] = ("hard", "t2v", "t2v_prompt")
+    guards: tuple[str, ...] = ("hard", "plain", "t2v_prompt")
     video_weight: float = 3.0
     forum_weight: float = 0.5
     keep_out: tuple[str, ...] = ()
@@ -98,9 +100,6 @@ def is_held_out(row: Row, config: FitConfig) -> bool:
 
 def vocabulary_of(rows: Sequence[Row]) -> set[str]:
     """Words of the training rows, those of forum text only when seen thrice (they hold typing errors)."""
-    import re
-    from collections import Counter
-
     counts: Counter[str] = Counter()
     for row in rows:
         weight = 1 if row.slice == "user_text" else 3
@@ -111,10 +110,7 @@ def vocabulary_of(rows: Sequence[Row]) -> set[str]:
 
 def _matrix(texts: Sequence[str], config: ClassifierConfig, idf: tuple[np.ndarray, np.ndarray] | None) -> tuple[Any, Any]:
     """Sparse features `n (words + chars)`, exactly as `PromptModel.logit` weighs them, and the idf vectors."""
-    from scipy import sparse
-
-    from armillary.guard.classifier import weigh
-
+    sparse = require("scipy.sparse", "training the prompt classifier")
     counted = [grams(t, config) for t in texts]
     if idf is None:
         vectors = []
@@ -159,7 +155,10 @@ def train_prompt_classifier(
     features, idf = _matrix(texts, network, None)
 
     def model() -> Any:
-        return linear.LogisticRegression(C=fit.c, class_weight="balanced", max_iter=400, random_state=fit.seed)
+        # liblinear: a single thread and seconds for half a million features.
+        return linear.LogisticRegression(
+            C=fit.c, class_weight="balanced", solver="liblinear", max_iter=300, random_state=fit.seed
+        )
 
     logits = np.zeros(len(train))
     split = selection.StratifiedKFold(fit.folds, shuffle=True, random_state=fit.seed)
@@ -190,7 +189,7 @@ def train_prompt_classifier(
 def _weight(row: Row, fit: FitConfig) -> float:
     if row.slice == "user_text":
         return fit.forum_weight
-    return fit.video_weight if row.slice in ("t2v", "hard", "request") else 1.0
+    return fit.video_weight if row.slice in ("t2v", "hard", "plain", "request") else 1.0
 
 
 def _save(

@@ -65,7 +65,8 @@ def other_language(text: str) -> tuple[int, int, str]:
     english = sum(w in ENGLISH for w in words)
     best, name = 0, ""
     for language, listed in OTHERS.items():
-        own = set(listed) - ENGLISH
+        # A single letter may be spelling, an initial or an axis; it tells no language.
+        own = {w for w in listed if len(w) > 1} - ENGLISH
         hits = [w for w in words if w in own]
         # Two different ones at least: «la» or «de» alone may be part of a name.
         score = len(hits) if len(set(hits)) >= 2 else 0
@@ -91,6 +92,7 @@ class Language:
         self.known, self.policy, self.coverage, self.least = known, policy, coverage, least
 
     def check(self, text: str) -> Finding:
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
         share, script = foreign_share(text, self.known)
         if share > 0.15:
             return self._unsupported(f"{share:.0%} of its letters are {script.title()}")

@@ -221,19 +221,26 @@ class Reader:
         step = 1.0 / float(self.stream.average_rate or self.stream.guessed_rate or 25)
         base = float(self.stream.time_base or 0)
         last, waiting = -math.inf, False
+        pending: set[int] = set()  # given to the decoder whole, not yet come out
+        safe: set[int] = set()  # of these, the ones given before the break
         for packet in self._packets():
             try:
+                if packet.is_corrupt:  # cut short: a decoder would fill in what is missing
+                    raise InvalidDataError(0, "a packet is cut short")
                 frames = packet.decode()
+                pending.add(packet.pts)
             except (InvalidDataError, FFmpegError) as error:
                 self.errors.append(_words(error))
                 self.lost += 1
-                waiting = True
+                waiting, safe = True, safe | pending
                 continue
             for frame in frames:
-                waiting = waiting and not frame.key_frame
-                if waiting or frame.is_corrupt:
-                    self.lost += 1
-                    continue
+                pending.discard(frame.pts)
+                if frame.pts not in safe:
+                    waiting = waiting and not frame.key_frame
+                    if waiting or frame.is_corrupt:
+                        self.lost += 1
+                        continue
                 seconds = frame.pts * base if frame.pts is not None else last + step
                 if seconds <= last:
                     seconds = last + step

@@ -91,8 +91,14 @@ class FactorizedConv(nn.Sequential):
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__(nn.Conv2d(width_in, width_out, 3, padding=1), TemporalConv(width_out, width_out))
 
+    @property
+    def time(self) -> TemporalConv:
+        layer = self[1]
+        assert isinstance(layer, TemporalConv)
+        return layer
+
     def forward(self, frames: Tensor, reel: Reel) -> Tensor:  # type: ignore[override]
-        return self[1](self[0](frames), reel)
+        return self.time(self[0](frames), reel)
 
 
 class Conv(nn.Conv2d):

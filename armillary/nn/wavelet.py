@@ -94,3 +94,26 @@ def unshuffle(cells: Tensor, patch: int, time: bool = True, first: bool = True) 
     p = patch if time else 1
     video = rearrange(cells, "b (c q i j) t h w -> b c (t q) (h i) (w j)", q=p, i=patch, j=patch)
     return video[:, :, patch - 1 :] if time and first else video
+
+
+def gain(patch: int, time: bool) -> float:
+    """What `haar` takes from the size of an orthonormal transform, and `unhaar` puts back."""
+    return float(patch) ** (1.5 if time else 1.0)
+
+
+def unit_haar(video: Tensor, patch: int, time: bool = True, first: bool = True) -> Tensor:
+    """`haar`, orthonormal: bands are larger by `gain`, and a step of a weight moves pixels as much as it moves bands."""
+    return haar(video, patch, time, first) * gain(patch, time)
+
+
+def unit_unhaar(bands: Tensor, patch: int, time: bool = True, first: bool = True) -> Tensor:
+    """The inverse of `unit_haar`."""
+    return unhaar(bands, patch, time, first) / gain(patch, time)
+
+
+# name -> (there, back), both (x, patch, time, first).
+PATCHERS = {
+    "haar": (haar, unhaar),
+    "unit-haar": (unit_haar, unit_unhaar),
+    "shuffle": (shuffle, unshuffle),
+}

@@ -10,7 +10,7 @@ from armillary.train import OptimConfig, RunConfig, TokenizerRun, WorldRun
 SIZE = (64, 64)
 
 
-def frame_c8(data: str, *, steps: int = 8000, batch: int = 12, start: str = "", threads: int = 0) -> RunConfig:
+def frame_c8(data: str, *, steps: int = 12000, batch: int = 16, start: str = "", threads: int = 0) -> RunConfig:
     """Each frame alone, 8 x 8 cells of 16 channels: the tokenizer of a world that is stepped live.
 
     Args:
@@ -20,8 +20,9 @@ def frame_c8(data: str, *, steps: int = 8000, batch: int = 12, start: str = "", 
     return RunConfig(
         name="frame-c8-tabletop",
         model=TokenizerRun(size="" if start else "frame-c8", start=start),
-        # Four frames a row: the loss weighs what moves, and reads that from the row's own median.
-        data=EpisodesConfig(data, frames=4, size=SIZE),
+        # Single frames from many episodes: they differ more than neighbours do, and one camera over one table makes their mean the scene,
+        # which is what the loss tells moving things from.
+        data=EpisodesConfig(data, frames=1, size=SIZE),
         optim=OptimConfig(lr=2e-3, betas=(0.9, 0.99), warmup=100, weight_decay=0.0),
         steps=steps,
         batch=batch,
@@ -136,7 +137,7 @@ def shorter(config: RunConfig, name: str, steps: int) -> RunConfig:
         log_every=max(1, steps // 30),
         save_every=max(1, steps // 4),
         eval_every=max(1, steps // 4),
-        optim=dataclasses.replace(config.optim, warmup=min(config.optim.warmup, max(1, steps // 20))),
+        optim=dataclasses.replace(config.optim, warmup=min(config.optim.warmup, max(20, steps // 10))),
     )
 
 

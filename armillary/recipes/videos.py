@@ -23,7 +23,8 @@ def frame_c8(
         data: a folder of clips; size: height and width, multiples of 8; fps: rate the frames are taken at.
         start: weights to go on from.
     """
-    base = tabletop.frame_c8("", steps=steps, start=start, threads=threads)
+    # Four frames a row: scenes differ, so what moves in one is told from the row's own median.
+    base = tabletop.frame_c8("", steps=steps, batch=4, start=start, threads=threads)
     return dataclasses.replace(base, name="frame-c8-videos", data=ClipsConfig(data, frames=4, size=size, fps=fps))
 
 

@@ -47,7 +47,9 @@ class SimEnv(gymnasium.Env):
         self.metadata = {**type(self).metadata, "render_fps": round(self.sim.fps)}
         spec = self.sim.spec
         self.observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
-        self.action_space = gymnasium.spaces.Box(np.float32(spec.low), np.float32(spec.high), (spec.dim,), np.float32)
+        self.action_space = gymnasium.spaces.Box(
+            np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32), dtype=np.float32
+        )
         self.instruction = ""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:

@@ -52,7 +52,7 @@ def _geoms(k: int, thing: SceneObject) -> str:
     """The geoms of object `k`, all in geom group `3 + k` so that rays can be made to see it alone."""
     x, y, z = thing.size
     common = (
-        f'group="{3 + k}" rgba="{_text(thing.rgb)} 1" density="380" friction="0.45 0.004 0.0001" condim="4" '
+        f'group="{3 + k}" rgba="{_text(thing.rgb)} 1" density="380" friction="0.7 0.004 0.0001" condim="4" '
         f'solref="0.008 1" solimp="0.95 0.99 0.001"'
     )
     if thing.shape == "cylinder":
@@ -95,7 +95,7 @@ def _tray(rgb: np.ndarray) -> str:
         for sign in (-1, 1)
     ]
     return (
-        f'<geom name="floor" type="box" size="{x + 0.001} {y + 0.001} 0.006" pos="0 0 -0.006" rgba="{_text(rgb)} 1" friction="0.45"/>'
+        f'<geom name="floor" type="box" size="{x + 0.001} {y + 0.001} 0.006" pos="0 0 -0.006" rgba="{_text(rgb)} 1" friction="0.7"/>'
         + "".join(
             f'<geom name="rim{name}" {rim} size="{_text(half)} 0.02" pos="{_text(at)} 0.008"/>'
             f'<geom name="wall{name}" {wall} size="{_text(half)} 0.1" pos="{_text(at)} 0.127"/>'
@@ -112,7 +112,8 @@ def _arm() -> str:
     hinge = 'type="hinge" armature="0.02"'
     low, high = CLEARANCE - TOOL + 0.5 * TIP_RADIUS, 0.052 - TOOL
     return f"""
-    <geom name="pedestal" type="cylinder" size="0.055 {SHOULDER / 2 - 0.01}" pos="{_text(BASE)} {SHOULDER / 2 - 0.02}" rgba="0.30 0.32 0.36 1"/>
+    <geom name="pedestal" type="cylinder" size="0.055 {SHOULDER / 2 - 0.01}" pos="{_text(BASE)} {SHOULDER / 2 - 0.02}"
+      rgba="0.30 0.32 0.36 1"/>
     <body name="turntable" pos="{_text(BASE)} {SHOULDER}" gravcomp="1">
       <joint name="yaw" {hinge} axis="0 0 1"/>
       <geom type="cylinder" size="0.045 0.022" mass="0.3" {inert} {joint}/>
@@ -127,7 +128,8 @@ def _arm() -> str:
             <joint name="wrist" {hinge} axis="0 -1 0"/>
             <geom type="sphere" size="0.021" mass="0.05" {inert} {joint}/>
             <geom name="rod" type="capsule" fromto="0 0 0 0 0 {high}" size="0.008" mass="0.03" {touch} rgba="0.45 0.46 0.50 1"/>
-            <geom name="tip" type="cylinder" fromto="0 0 {high} 0 0 {low}" size="{TIP_RADIUS}" mass="0.04" {touch} rgba="{_text(TIP_RGB)} 1"/>
+            <geom name="tip" type="cylinder" fromto="0 0 {high} 0 0 {low}" size="{TIP_RADIUS}" mass="0.04" {touch}
+              rgba="{_text(TIP_RGB)} 1"/>
             <site name="tip" pos="0 0 {0.5 * (low + high)}" group="5" size="0.001"/>
             <camera name="wrist" pos="0.085 0 0.05" xyaxes="0 -1 0 0.958 0 -0.287" fovy="80"/>
           </body>

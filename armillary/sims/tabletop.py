@@ -47,8 +47,8 @@ class Tabletop:
     name = "tabletop"
     spec = SPEC
     fps = SPEC.rate
-    cameras = scene.CAMERAS
-    state_names = ("tip_x", "tip_y", "yaw", "shoulder", "elbow", "wrist")
+    cameras: tuple[str, ...] = scene.CAMERAS
+    state_names: tuple[str, ...] = ("tip_x", "tip_y", "yaw", "shoulder", "elbow", "wrist")
 
     def __init__(self, renderer: Literal["ray", "gl"] = "ray", smooth: bool = True) -> None:
         if renderer not in ("ray", "gl"):
@@ -103,6 +103,9 @@ class Tabletop:
         options = [
             (k, side) for k in range(len(self.objects)) for side in language.SIDES if 0.08 <= self.left_over(k, side) <= 0.24
         ]
+        if not options:  # all near a rim and far from the others: then the push nearest to that range
+            pairs = [(k, side) for k in range(len(self.objects)) for side in language.SIDES]
+            options = [min(pairs, key=lambda o: abs(self.left_over(*o) - 0.16))]
         options = [o for o in options if not self.obstructed(*o)] or options
         return options[int(rng.integers(len(options)))]
 

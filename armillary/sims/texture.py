@@ -7,7 +7,7 @@ machines.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -57,7 +57,7 @@ TEXTURES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def table(name: str) -> np.ndarray:
     """The pattern's table, float32 `SIDE SIDE` in about [-1, 1]; the same in every process."""
     build = lookup(TEXTURES, name, "texture")

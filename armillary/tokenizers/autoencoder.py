@@ -1,13 +1,15 @@
 """The autoencoder of every tokenizer: continuous or FSQ, image or causal video, tiny or published size.
 
-    video ─ Haar ─ conv ─ [blocks, down]* ─ blocks ─ mid ─ norm, conv ─ 1x1 ─ (FSQ) ─ 1x1 ─ conv ─ mid ─ [blocks, up]* ─ norm, conv ─ Haar⁻¹ ─ video
-                 └──────────────── encoder ────────────────┘                        └─────────────── decoder ───────────────┘
+    video ─ Haar ─ conv ─ [blocks, down]* ─ blocks ─ mid ─ norm, conv ─ 1x1 ─┐   encoder
+                                                                            (FSQ)
+    video ─ Haar⁻¹ ─ conv, norm ─ [up, blocks]* ─ mid ─ conv ─ 1x1 ──────────┘   decoder, read from the right
 
 What is unusual in it:
   * Work is done on wavelet bands, not on pixels; the wavelet supplies part of the compression.
   * Convolutions are factorised, 3 x 3 in space and then 3 causal frames in time; down- and up-sampling add a plain mean or repeat to a
-    learned convolution. Norms see one frame at a time. Attention exists at the waist only: over space in each frame, then causally over time.
-    So nothing looks ahead: the first 1 + temporal·k frames fix the first 1 + k latents whatever follows, and the first latent is the first frame's.
+    learned convolution. Norms see one frame at a time. Attention exists at the waist only: over space in each frame, then
+    causally over time. So nothing looks ahead: the first 1 + temporal·k frames fix the first 1 + k latents whatever follows, and the first
+    latent is the first frame's.
   * An autoencoder without a KL term; the discrete one rounds (FSQ) and has no codebook to learn.
   * Frames are folded into the batch and memory is channels last (see `nn.conv`); a `Reel` lets a clip be run through in pieces.
 
@@ -30,8 +32,8 @@ from armillary.errors import BadInput
 from armillary.nn import conv, wavelet
 from armillary.nn.conv import Reel
 from armillary.nn.fsq import FSQ
-
-PATCHERS = {"haar": (wavelet.haar, wavelet.unhaar), "shuffle": (wavelet.shuffle, wavelet.unshuffle)}
+from armillary.nn.wavelet import PATCHERS
+from armillary.tokenizers.extras import Position, Shortcut
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class TokenizerConfig:
         channels: of a latent; for a discrete one the number of `levels`.
         levels: FSQ levels of each channel; empty for a continuous tokenizer.
         patch: of the wavelet, a part of `spatial` (and of `temporal`).
-        patcher: `haar`, or `shuffle` for plain pixels.
+        patcher: `haar` as published; `unit-haar`, orthonormal, which small sizes learn faster from; `shuffle` for plain pixels.
         width, mult: channels of level `i` are `width * mult[i]`. `decoder_mult`: when the decoder's differ; empty for the same.
         blocks: residual blocks a level in the encoder; the decoder has `decoder_blocks`, or one more than the encoder when that is 0.
         z: channels on the network's side of the 1 x 1 convolutions at the waist.
         groups: of every norm (1: one mean and variance a frame).
         attention: with attention at the waist.
-        shortcut: a linear autoencoder beside the network (see `Shortcut`); for small sizes, the patch must do all compression of time.
+        shortcut: a linear autoencoder beside the network (see `extras.Shortcut`); for small sizes. The patch must do all compression of time.
+        position: the network is told where in the picture a cell lies; for small sizes and cameras that stand still.
         legacy: temporal up-sampling at the decoder's first levels, as weights from before September 2024 want it.
     """
 
@@ -60,7 +63,7 @@ class TokenizerConfig:
     channels: int = 16
     levels: tuple[int, ...] = ()
     patch: int = 4
-    patcher: Literal["haar", "shuffle"] = "haar"
+    patcher: Literal["haar", "unit-haar", "shuffle"] = "haar"
     width: int = 128
     mult: tuple[int, ...] = (2, 4, 4)
     decoder_mult: tuple[int, ...] = ()
@@ -70,6 +73,7 @@ class TokenizerConfig:
     groups: int = 1
     attention: bool = True
     shortcut: bool = False
+    position: bool = False
     legacy: bool = False
 
     def __post_init__(self) -> None:
@@ -78,13 +82,21 @@ class TokenizerConfig:
         if not self.video:
             time = 0
             if self.temporal != 1:
-                raise BadInput(f"An image tokenizer has temporal compression 1; got {self.temporal}. Set video=True to compress time.")
+                raise BadInput(
+                    f"An image tokenizer has temporal compression 1; got {self.temporal}. Set video=True to compress time."
+                )
         if space < 0 or time < 0:
-            raise BadInput(f"A patch of {self.patch} compresses more than spatial={self.spatial}, temporal={self.temporal} allow.")
+            raise BadInput(
+                f"A patch of {self.patch} compresses more than spatial={self.spatial}, temporal={self.temporal} allow."
+            )
         if self.levels and self.channels != len(self.levels):
-            raise BadInput(f"A discrete tokenizer has one channel for each level: levels={self.levels}, channels={self.channels}.")
+            raise BadInput(
+                f"A discrete tokenizer has one channel for each level: levels={self.levels}, channels={self.channels}."
+            )
         if self.shortcut and time:
-            raise BadInput(f"A shortcut wants a patch that does all compression of time: patch={self.patch}, temporal={self.temporal}.")
+            raise BadInput(
+                f"A shortcut wants a patch that does all compression of time: patch={self.patch}, temporal={self.temporal}."
+            )
         for which, plan in (("encoder", self.downs()), ("decoder", self.ups())):
             if (sum(s for s, _ in plan), sum(t for _, t in plan)) != (space, time):
                 mult = self.mult if which == "encoder" or not self.decoder_mult else self.decoder_mult
@@ -169,9 +181,10 @@ class Attention(nn.Module):
 
     @staticmethod
     def _over_space(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        flat = [rearrange(a, "bt d h w -> bt 1 (h w) d") for a in (q, k, v)]
-        out = F.scaled_dot_product_attention(*flat)
-        return rearrange(out, "bt 1 (h w) d -> bt d h w", h=q.shape[2])
+        height = q.shape[2]
+        q, k, v = (rearrange(a, "bt d h w -> bt 1 (h w) d") for a in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v)
+        return rearrange(out, "bt 1 (h w) d -> bt d h w", h=height)
 
     def _over_time(self, q: Tensor, k: Tensor, v: Tensor, reel: Reel) -> Tensor:
         height = q.shape[2]
@@ -236,6 +249,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [config.width * m for m in config.mult]
         self.conv_in = conv3(3 * config.patch ** (3 if config.video else 2), config.width, config)
+        self.position = Position(config.width) if config.position else None
         self.down = nn.ModuleList()
         before = config.width
         for width, (space, time) in zip(widths, config.downs()):
@@ -250,6 +264,7 @@ class Encoder(nn.Module):
 
     def forward(self, bands: Tensor, reel: Reel) -> Tensor:
         x = self.conv_in(conv.fold(bands), reel)
+        x = x if self.position is None else self.position(x)
         for level in self.down:
             x = level(x, reel)
         return self.conv_out(F.silu(self.norm_out(self.mid(x, reel))), reel)
@@ -263,6 +278,7 @@ class Decoder(nn.Module):
         widths = [config.width * m for m in (config.decoder_mult or config.mult)]
         before = widths[-1]
         self.conv_in = conv3(config.z, before, config)
+        self.position = Position(before) if config.position else None
         self.mid = Mid(before, config)
         levels = []
         for width, (space, time) in zip(reversed(widths), config.ups()):
@@ -276,59 +292,11 @@ class Decoder(nn.Module):
         self.conv_out = conv3(before, 3 * config.patch ** (3 if config.video else 2), config)
 
     def forward(self, x: Tensor, reel: Reel) -> Tensor:
-        x = self.mid(self.conv_in(x, reel), reel)
+        x = self.conv_in(x, reel)
+        x = self.mid(x if self.position is None else self.position(x), reel)
         for level in reversed(self.up):
             x = level(x, reel)
         return conv.unfold(self.conv_out(F.silu(self.norm_out(x)), reel), reel.batch)
-
-
-class Shortcut(nn.Module):
-    """A linear autoencoder of whole latent cells, added to what the network makes: bands `(b t) c h w` <-> latents `(b t) c' h/r w/r`.
-
-    It starts as the best linear one for pictures in which neighbouring pixels and colours resemble each other (the Karhunen-Loève
-    transform of an exponentially decaying correlation), so that a fresh tokenizer already gives soft pictures and the network learns
-    what is missing. That saves a small size most of its first minutes.
-    """
-
-    def __init__(self, config: TokenizerConfig) -> None:
-        super().__init__()
-        ratio = config.spatial // config.patch
-        bands = 3 * config.patch ** (3 if config.video else 2)
-        self.analyse = nn.Conv2d(bands, config.channels, ratio, stride=ratio)
-        self.synthesise = nn.ConvTranspose2d(config.channels, bands, ratio, stride=ratio)
-        if self.analyse.weight.is_meta:
-            return
-        there, back = principal(config)
-        with torch.no_grad():
-            self.analyse.weight.copy_(there)
-            self.synthesise.weight.copy_(back)
-            for layer in (self.analyse, self.synthesise):
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-
-def principal(config: TokenizerConfig) -> tuple[Tensor, Tensor]:
-    """Kernels `channels bands r r` that analyse and synthesise the strongest components of a cell; their values have about unit variance."""
-    time = config.patch if config.video else 1
-    # Correlations decay over some 8 pixels in space and 16 frames in time; colours share most of what they say.
-    decay = [(time, 16.0), (config.spatial, 8.0), (config.spatial, 8.0)]
-    factors = [torch.full((3, 3), 0.85, dtype=torch.float64) + 0.15 * torch.eye(3, dtype=torch.float64)]
-    for size, reach in decay:
-        at = torch.arange(size, dtype=torch.float64)
-        factors.append(torch.exp(-(at[:, None] - at[None]).abs() / reach))
-    # The correlation is a Kronecker product, and so are its eigenvectors: only the strongest products are ever formed.
-    values, vectors = torch.ones(1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
-    for factor in factors:
-        value, vector = torch.linalg.eigh(factor)
-        values = torch.outer(values, value).flatten()  # both sorted the same way as the columns of the product
-        order = values.argsort(descending=True)[: config.channels]
-        vectors, values = torch.kron(vectors.contiguous(), vector.contiguous())[:, order], values[order]
-    cells = vectors.T.reshape(-1, 3, time, config.spatial, config.spatial).float()
-    patchify = PATCHERS[config.patcher][0]
-    back = patchify(cells, config.patch, config.video, False).squeeze(2)
-    # The transform is orthogonal up to a factor for each cell's size, so that its inverse is its transpose.
-    there = back / back.square().flatten(1).sum(1).view(-1, 1, 1, 1)
-    scale = values.sqrt().float().view(-1, 1, 1, 1) * 0.5
-    return there / scale, back * scale
 
 
 class Autoencoder(nn.Module):
@@ -344,13 +312,14 @@ class Autoencoder(nn.Module):
         self.quant_conv = nn.Conv2d(config.z, config.channels, 1)
         self.post_quant_conv = nn.Conv2d(config.channels, config.z, 1)
         self.decoder = Decoder(config)
-        self.shortcut = Shortcut(config) if config.shortcut else None
+        patchify, ratio = PATCHERS[config.patcher][0], config.spatial // config.patch
+        self.shortcut = Shortcut(patchify, config.patch, config.video, ratio, config.channels) if config.shortcut else None
         if self.shortcut is not None:
             # The network adds nothing until it has learned something.
-            last = self.decoder.conv_out[1] if isinstance(self.decoder.conv_out, conv.FactorizedConv) else self.decoder.conv_out
-            for layer in (self.quant_conv, last):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            out = self.decoder.conv_out
+            for layer in (self.quant_conv, out.time if isinstance(out, conv.FactorizedConv) else out):
+                for value in layer.parameters():
+                    nn.init.zeros_(value)
         self.quantizer = FSQ(config.levels) if config.levels else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

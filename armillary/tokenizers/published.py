@@ -89,7 +89,9 @@ def read_published(path: str | Path, config: TokenizerConfig) -> dict[str, Tenso
 
         return from_published(load_file(path), config)
     if path.suffix not in (".pt", ".pth"):
-        raise BadInput(f"{path.name}: a .safetensors or .pt state dict is wanted; other archives may hold code and are not opened.")
+        raise BadInput(
+            f"{path.name}: a .safetensors or .pt state dict is wanted; other archives may hold code and are not opened."
+        )
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -86,15 +86,18 @@ def arranged(threads: int, device: str) -> Iterator[None]:
         raise BadInput(f"device wants cpu, cuda, cuda:1 or mps; got {device!r}.") from error
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         raise BadInput(f"This machine has no {kind} device that PyTorch can use; device=cpu would work.")
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    filling: Any = torch.utils.deterministic
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), filling.fill_uninitialized_memory
     if kind == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on CUDA ask for
     torch.set_num_threads(threads or cores())
     # On accelerators some kernels have no deterministic form: there it warns instead of refusing.
     torch.use_deterministic_algorithms(True, warn_only=kind != "cpu")
+    filling.fill_uninitialized_memory = False  # it would write every new tensor twice; nothing here reads one unwritten
     torch.cos(torch.zeros(4096))  # the first cosine of a process with several threads may be off by 1e-4 (PyTorch 2.13 on CPU)
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        filling.fill_uninitialized_memory = before[2]

@@ -31,7 +31,7 @@ def test_contract(name, tmp_path):
     if config.levels:
         assert isinstance(made, Tokens) and made.vocab == tokenizer.vocab == config.vocab
         assert made.ids.dtype == torch.int64 and made.ids.shape == (2, 2, 2, 1)
-        assert 0 <= made.ids.min() and made.ids.max() < made.vocab
+        assert made.ids.min() >= 0 and made.ids.max() < made.vocab
         bare = made.ids
     else:
         assert isinstance(made, Latents) and tokenizer.vocab == 0
@@ -48,7 +48,7 @@ def test_contract(name, tmp_path):
     assert torch.equal(again.reconstruct(video), back)
 
 
-# Parameters, in millions, of the published sizes (Cosmos paper table 9 for CI, DI and CV8x8x8's own count; resamplers that do nothing left out).
+# Parameters, in millions: published rounded for images, counted exactly for videos (without the resamplers that do nothing).
 COUNTS = {"ci8x8": 77, "di8x8": 79, "cv8x8x8": 105.653696, "dv8x8x8": 105.653366}
 
 

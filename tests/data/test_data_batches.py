@@ -143,13 +143,34 @@ def test_focus_by_change_of_the_picture():
     frames = np.zeros((2, 30, 16, 16, 3), np.uint8)
     frames[1, 10:] = 200
     entries = [Entry(f"k{i}", f"k{i}", 30) for i in range(2)]
-    data = Pixels("it", entries, lambda e: frames[int(e.key[1])], hash="h", split="train", frames=4, size=(16, 16), fps=5.0, held_out=0.0, focus=1.0)
+    data = Pixels(
+        "it",
+        entries,
+        lambda e: frames[int(e.key[1])],
+        hash="h",
+        split="train",
+        frames=4,
+        size=(16, 16),
+        fps=5.0,
+        held_out=0.0,
+        focus=1.0,
+    )
     assert {k for step in range(30) for k in data.batch(step, 2, 0).keys} <= {f"k1@{s}" for s in (7, 8, 9)}
 
 
 def test_sentences_are_all_drawn():
     entries = [Entry("k", "k", 6, ("push the box", "a box is pushed"))]
-    data = Pixels("it", entries, lambda e: np.zeros((6, 16, 16, 3), np.uint8), hash="h", split="train", frames=2, size=(16, 16), fps=5.0, held_out=0.0)
+    data = Pixels(
+        "it",
+        entries,
+        lambda e: np.zeros((6, 16, 16, 3), np.uint8),
+        hash="h",
+        split="train",
+        frames=2,
+        size=(16, 16),
+        fps=5.0,
+        held_out=0.0,
+    )
     texts = [t for step in range(50) for t in data.batch(step, 2, 0).text]
     assert 30 < texts.count("push the box") < 70 and texts.count("push the box") + texts.count("a box is pushed") == 100
     assert data.batch(0, 2, 0).actions is None
@@ -164,7 +185,17 @@ def test_what_cannot_work_is_said():
         dataclasses.replace(SMALL, held_out=0.0).build("held-out")
     with pytest.raises(BadInput, match="focus"):
         dataclasses.replace(SMALL, focus=1.5).build()
-    bad = Pixels("it", [Entry("k", "k", 6)], lambda e: np.zeros((5, 16, 16, 3), np.uint8), hash="h", split="train", frames=2, size=(16, 16), fps=5.0, held_out=0)
+    bad = Pixels(
+        "it",
+        [Entry("k", "k", 6)],
+        lambda e: np.zeros((5, 16, 16, 3), np.uint8),
+        hash="h",
+        split="train",
+        frames=2,
+        size=(16, 16),
+        fps=5.0,
+        held_out=0,
+    )
     with pytest.raises(Failed, match="expected 6 frames"):
         bad.batch(0, 1, 0)
 

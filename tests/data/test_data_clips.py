@@ -79,7 +79,10 @@ def test_curated_folder_and_shards_give_the_same_frames(folder, tmp_path):
         (curated / "clips" / name).write_bytes((folder / name).read_bytes())
     (curated / "clips.jsonl").write_text("\n".join(json.dumps(r) for r in rows) + "\n")
     one = config(curated).build()
-    assert [(e.key, e.group, e.texts) for e in one.entries] == [("one#0", "s1.mp4", ("first",)), ("two#0", "s2.mp4", ("second",))]
+    assert [(e.key, e.group, e.texts) for e in one.entries] == [
+        ("one#0", "s1.mp4", ("first",)),
+        ("two#0", "s2.mp4", ("second",)),
+    ]
 
     shards = tmp_path / "shards" / "720p"
     shards.mkdir(parents=True)
@@ -133,7 +136,13 @@ def test_real_files_of_every_kind():
     """Whatever lies in the folder: what can be read gives whole stretches, the rest is left out or named."""
     data = ClipsConfig(str(SHARED), frames=9, size=(32, 32), held_out=0.2, stretch=4.0).build()
     good = 0
-    for name in ("edge_variable_frame_rate_a.mp4#0", "edge_rot90", "human_asl_again.mkv#0", "edge_alpha_vp9.webm#0", "edge_av1.mkv#0"):
+    for name in (
+        "edge_variable_frame_rate_a.mp4#0",
+        "edge_rot90",
+        "human_asl_again.mkv#0",
+        "edge_alpha_vp9.webm#0",
+        "edge_av1.mkv#0",
+    ):
         for entry in data.entries:
             if entry.key.startswith(name):
                 assert data.read(entry).shape == (entry.length, 32, 32, 3)

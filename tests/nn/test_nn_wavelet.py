@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from armillary.errors import BadInput
 from armillary.nn import wavelet
 
-PAIRS = {"haar": (wavelet.haar, wavelet.unhaar), "shuffle": (wavelet.shuffle, wavelet.unshuffle)}
+PAIRS = {"haar": (wavelet.haar, wavelet.unhaar), "unit": (wavelet.unit_haar, wavelet.unit_unhaar), "shuffle": (wavelet.shuffle, wavelet.unshuffle)}
 
 
 @pytest.mark.parametrize("name", PAIRS)
 @settings(max_examples=15, deadline=None)
-@given(patch=st.sampled_from([1, 2, 4, 8]), k=st.integers(0, 2), h=st.integers(1, 3), w=st.integers(1, 3), seed=st.integers(0, 99))
+@given(
+    patch=st.sampled_from([1, 2, 4, 8]), k=st.integers(0, 2), h=st.integers(1, 3), w=st.integers(1, 3), seed=st.integers(0, 99)
+)
 def test_patching_and_back_is_the_identity(name, patch, k, h, w, seed):
     there, back = PAIRS[name]
     video = torch.randn(2, 3, 1 + patch * k, patch * h, patch * w, generator=torch.Generator().manual_seed(seed))
@@ -54,6 +56,13 @@ def test_the_lowest_band_is_the_mean_and_a_step_in_time_lies_in_the_time_band():
     step[:, :, 2] = 1.0  # frames 1 and 2 of the second cell differ
     level = wavelet.haar(step, 2)[0, :, 1, 0, 0]
     assert level.nonzero().flatten().tolist() == [0, 4], "LLL and HLL"
+
+
+@pytest.mark.parametrize("time", [True, False])
+def test_the_unit_wavelet_keeps_lengths_and_angles(time):
+    cells = torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(4))
+    bands = wavelet.unit_haar(cells, 4, time, first=False)
+    torch.testing.assert_close(bands.flatten(1) @ bands.flatten(1).T, cells.flatten(1) @ cells.flatten(1).T, rtol=1e-4, atol=1e-3)
 
 
 def test_a_patch_is_a_power_of_two():

@@ -15,7 +15,9 @@ from armillary.nn.fsq import FSQ
 from armillary.tokenizers import Stream, Tokenizer, TokenizerConfig, from_published
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "golden"
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="recorded tensors are not here (shared/data/golden beside the checkout)")
+pytestmark = pytest.mark.skipif(
+    not GOLDEN.is_dir(), reason="recorded tensors are not here (shared/data/golden beside the checkout)"
+)
 CASES = sorted(p.stem for p in GOLDEN.glob("tok_*.json"))
 TOLERANCE = 1e-5
 
@@ -33,7 +35,9 @@ class Case:
         self.weights = {k.removeprefix("weights/"): v for k, v in self.tensors.items() if k.startswith("weights/")}
         self.video = self.record["config"]["name"] in ("CV", "DV")
         # Endings of what was recorded: `_T9` and the like for videos, one image otherwise.
-        self.runs = [k.removeprefix("inputs/video") for k in self.tensors if k.startswith("inputs/video")] if self.video else [""]
+        self.runs = (
+            [k.removeprefix("inputs/video") for k in self.tensors if k.startswith("inputs/video")] if self.video else [""]
+        )
 
     def config(self, legacy=False):
         c = self.record["config"]
@@ -88,7 +92,9 @@ def test_tokenizer(name):
         assert off(tokenizer.render(latents), case.out("recon", run)) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", [c for c in CASES if any(k.endswith("legacy") for k in json.loads((GOLDEN / f"{c}.json").read_text())["shapes"])])
+@pytest.mark.parametrize(
+    "name", [c for c in CASES if any(k.endswith("legacy") for k in json.loads((GOLDEN / f"{c}.json").read_text())["shapes"])]
+)
 @torch.no_grad()
 def test_weights_that_double_time_early(name):
     case = Case(name)

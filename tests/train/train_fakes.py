@@ -6,7 +6,7 @@ import dataclasses
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -54,7 +54,7 @@ class Tiny(nn.Module):
 class TrickyConfig:
     """Drawn data that gives NaN at some steps, and sends this process a signal while the batch of one step is made."""
 
-    source: SyntheticConfig = SyntheticConfig(episodes=6, length=8, frames=2, size=(16, 16))
+    source: SyntheticConfig = field(default_factory=lambda: SyntheticConfig(episodes=6, length=8, frames=2, size=(16, 16)))
     poison: tuple[int, ...] = ()
     signal_at: int = -1
 
@@ -102,5 +102,3 @@ def tiny(**changes: Any) -> RunConfig:
 if __name__ == "__main__":
     result = train(tiny(steps=int(sys.argv[2]), save_every=int(sys.argv[3])), sys.argv[1], progress=False)
     sys.exit(0 if result.finished else 3)
-
-

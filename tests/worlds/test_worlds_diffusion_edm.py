@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -110,7 +111,7 @@ def test_each_solver_converges_with_its_order(solver, order):
         (sample(gaussian, x, karras(n + 1, 0.05, 10.0), solver) - exact(x, 10.0, 0.05)).abs().max().item()
         for n in (40, 80, 160)
     ]
-    slopes = [math.log2(a / b) for a, b in zip(errors, errors[1:])]
+    slopes = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert abs(slopes[-1] - order) < 0.25, (errors, slopes)
 
 

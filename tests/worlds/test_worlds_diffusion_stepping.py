@@ -214,7 +214,9 @@ def test_a_tokenizer_that_folds_frames_takes_as_many_actions():
         (lambda w, z, a: w.extend(z[:, :2], 1, Conditioning(actions=a), generator=seeded()), "4 channels"),
         (lambda w, z, a: w.extend(z, 1, Conditioning(actions=a), generator=seeded(), step=4), "got step"),
         (lambda w, z, a: w.extend(z, 1, Conditioning(actions=a), generator=seeded(), solver="eular"), "Did you mean 'euler'"),
+        (lambda w, z, a: w.extend(z, 1, Conditioning(z[:, 0, 0], actions=a), generator=seeded()), "reads no text"),
         (lambda w, z, a: w(Batch(actions=a), seeded()), "holds none"),
+        (lambda w, z, a: w(Batch(latents=z), seeded()), "none were given"),
         (lambda w, z, a: w(Batch(latents=z[:, :, :1], actions=a), seeded()), "at least two"),
     ],
 )

@@ -19,11 +19,12 @@ from armillary.types import Clip, Rejection
 class TypeConfig:
     """Args:
     reject: tags that are left out.
-    few: share of pixels with one of the eight commonest luma values, plain: share of 8x8 cells without texture, from which it is graphics.
+    few: share of pixels with one of a few exact luma values (`measure.few_values`) from which it is graphics.
+    plain: share of 8x8 cells without texture from which it is.
     """
 
     reject: tuple[str, ...] = ("screen", "drawing")
-    few: float = 0.62
+    few: float = 0.55
     plain: float = 0.6
 
 

@@ -2,13 +2,14 @@
 
 First a cheap look for strokes that stand still on the screen while the picture around them changes. Only where there are some, and only
 where an OCR engine is installed, a few frames are read: boxes that stay in place count. Without OCR the strokes alone decide, under a
-higher threshold, and the clip says so (`tags["text_by"]`). In a scene that does not move at all, laid-over and own text cannot be told
-apart; it is measured (`text_still`) and not rejected for it.
+higher threshold, and the clip says so (`tags["text_by"]`). In a scene that does not move, laid-over text and a sign on a wall cannot be
+told apart: it is measured as `text_still`, and only much of it is rejected.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +27,15 @@ class TextConfig:
     """Areas are shares of the picture.
 
     Args:
-        max_area: most laid-over text read by OCR. max_strokes: most stroke area where there is no OCR.
+        max_area: most laid-over text read by OCR. max_still: most text in all, where nothing around it moves.
+        max_strokes: most stroke area where there is no OCR.
         ocr: whether to read at all. frames: how many are read. side: their longer side in pixels.
         confidence: least of a word.
         stroke: gradient in 8-bit steps from which a pixel is an edge. moving: change around a box, in 8-bit steps.
     """
 
     max_area: float = 0.004
+    max_still: float = 0.03
     max_strokes: float = 0.012
     ocr: bool = True
     frames: int = 3
@@ -85,37 +88,37 @@ class Text:
         engine = reader() if c.ocr and not clip.rejected else None
         if engine is None:
             tag = "strokes" if not clip.rejected else "strokes (rejected before)"
-            return noted(
-                clip,
-                {**scores, "text": area},
-                {"text_by": tag},
-                above("text", area, c.max_strokes, "strokes that stand over the picture"),
-            )
-        frames = self._frames(clip, context, looks)
-        read = [words(engine, frame, c.confidence) for frame in frames]
+            why = "strokes that stand over the picture"
+            return noted(clip, {**scores, "text": area}, {"text_by": tag}, above("text", area, c.max_strokes, why))
+        read: list[list[Box]] = []
+        for frame in self._frames(clip, context, looks):
+            read.append(words(engine, frame, c.confidence))
+            if not read[-1]:  # reading is dear: the first frame without a word settles it
+                return noted(clip, {**scores, "text": 0.0, "text_still": 0.0}, {"text_by": "ocr"})
         stay = [_with_surroundings(b, looks) for b in standing(read)]
         laid = sum(b.area for b in stay if b.around > c.moving)
         still = sum(b.area for b in stay if b.around <= c.moving)
-        said = " ".join(b.text for b in stay if b.around > c.moving)[:80]
-        why = f"text over the picture: {said!r}" if said else "text over the picture"
-        return noted(
-            clip, {**scores, "text": laid, "text_still": still}, {"text_by": "ocr"}, above("text", laid, c.max_area, why)
-        )
+        said = " ".join(b.text for b in stay)[:80]
+        rejections = above("text", laid, c.max_area, f"text over the picture: {said!r}")
+        rejections = rejections or above("text", laid + still, c.max_still, f"much text that stands still: {said!r}")
+        return noted(clip, {**scores, "text": laid, "text_still": still}, {"text_by": "ocr"}, rejections)
 
-    def _frames(self, clip: Clip, context: Context, looks: list[Look]) -> list[np.ndarray]:
-        """A few frames, evenly spread, large enough to read."""
-        picks = np.unique(np.linspace(0, len(looks) - 1, min(self.config.frames, len(looks))).round().astype(int))
+    def _frames(self, clip: Clip, context: Context, looks: list[Look]) -> Iterator[np.ndarray]:
+        """A few frames, evenly spread, large enough to read; the middle one first."""
+        count = min(self.config.frames, len(looks))
+        picks = sorted(
+            {int(i) for i in np.linspace(0, len(looks) - 1, count).round()}, key=lambda i: abs(2 * i - len(looks) + 1)
+        )
         ratio = min(1.0, self.config.side / max(clip.width, clip.height))
         size = (max(32, round(clip.height * ratio)), max(32, round(clip.width * ratio)))
         if max(looks[0].rgb.shape[:2]) >= max(size):
-            return [looks[i].rgb for i in picks]
-        out = []
+            yield from (looks[i].rgb for i in picks)
+            return
         with Reader(context.path) as source:
             for i in picks:
                 found = next(source.frames(looks[i].time), None)
                 if found is not None:
-                    out.append(source.pixels(found[1], size))
-        return out
+                    yield source.pixels(found[1], size)
 
 
 def strokes(looks: list[Look], c: TextConfig) -> list[Box]:

@@ -262,12 +262,13 @@ class Transformer(nn.Module):
         They are no buffers: a cast to half precision must not round them, and a network built on the meta device has them too.
         """
         if device not in self._tables:
-            cos, sin = rope_tables(self.grid, self.config.head, frequencies=frequencies(self.config))
-            absolute = sine_table(self.grid, self.config.dim) if self.config.absolute else None
-            if self.config.begin:
-                cos, sin = F.pad(cos, (0, 0, 1, 0), value=1.0), F.pad(sin, (0, 0, 1, 0))
-                absolute = None if absolute is None else F.pad(absolute, (0, 0, 1, 0))
-            self._tables[device] = (cos.to(device), sin.to(device), None if absolute is None else absolute.to(device))
+            with torch.inference_mode(False):  # made while decoding, they must serve training too
+                cos, sin = rope_tables(self.grid, self.config.head, frequencies=frequencies(self.config), device=device)
+                absolute = sine_table(self.grid, self.config.dim).to(device) if self.config.absolute else None
+                if self.config.begin:
+                    cos, sin = F.pad(cos, (0, 0, 1, 0), value=1.0), F.pad(sin, (0, 0, 1, 0))
+                    absolute = None if absolute is None else F.pad(absolute, (0, 0, 1, 0))
+            self._tables[device] = (cos, sin, absolute)
         return self._tables[device]
 
     def forward(

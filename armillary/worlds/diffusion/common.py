@@ -126,6 +126,8 @@ class DiffusionWorld(World):
     def training_parts(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The batch's latents, normalised, and its actions, folded; checked against what the world is.
 
+        A world without actions learns from batches that hold some, and passes them by.
+
         Raises:
             BadInput: no latents, of another width, or actions that do not fit.
         """
@@ -135,7 +137,8 @@ class DiffusionWorld(World):
             )
         self._check_latents(batch.latents)
         frames = batch.latents.shape[2]
-        self.check_actions(batch.actions, (frames - 1) * self.tokenizer.temporal)
+        if self.action_spec is not None:
+            self.check_actions(batch.actions, (frames - 1) * self.tokenizer.temporal)
         return self.normalise(batch.latents), self.folded_actions(batch.actions)
 
     def text_parts(self, batch: Batch, rng: Generator, dropout: float) -> tuple[Tensor | None, Tensor | None]:
@@ -149,10 +152,12 @@ class DiffusionWorld(World):
         return context * keep[:, None, None], mask & keep[:, None]
 
     def _check_context(self, context: Tensor | None) -> None:
+        if context is not None and not self.setting.text_dim:
+            raise BadInput(f"World {self.name or self.family!r} reads no text; it was given some.")
         if context is not None and context.shape[-1] != self.setting.text_dim:
             raise BadInput(
                 f"World {self.name or self.family!r} reads text of width {self.setting.text_dim} "
-                f"(encoder {self.setting.text or 'none'!r}); got width {context.shape[-1]}."
+                f"(encoder {self.setting.text!r}); got width {context.shape[-1]}."
             )
 
     def _check_latents(self, latents: Tensor) -> None:

@@ -1,0 +1,153 @@
+"""Who does the work: this process, or several. One task is one source file.
+
+A worker that dies on a file takes only that file with it: it is tried again so often, then it is a row. The answers may come in any
+order; what they add up to does not depend on it.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import armillary
+from armillary.curate.source import run_task
+
+Task = Mapping[str, Any]
+Answer = dict[str, Any]  # {} is success; otherwise kind and reason
+GRACE = 5.0  # seconds a worker may overrun its own deadline before it is ended
+
+
+def inline(
+    tasks: Sequence[Task], *, workers: int = 1, timeout: float = 0.0, retries: int = 0, module: str = ""
+) -> Iterator[tuple[int, Answer]]:
+    """Every task here, in order. A file that kills the process ends the run; what is finished is kept, and the next run goes on."""
+    for i, task in enumerate(tasks):
+        yield i, run_task(task)
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    task: int
+    since: float
+
+
+def processes(
+    tasks: Sequence[Task], *, workers: int = 0, timeout: float = 0.0, retries: int = 1, module: str = "armillary.curate.worker"
+) -> Iterator[tuple[int, Answer]]:
+    """Every task in one of `workers` processes (0: one per core).
+
+    Args:
+        timeout: seconds for one task, after which its worker is killed; 0 for none.
+        retries: further tries after a crash or a timeout.
+        module: what a worker runs.
+    """
+    count = max(1, min(workers or _cores(), len(tasks)))
+    waiting = collections.deque(range(len(tasks)))
+    tries: collections.Counter[int] = collections.Counter()
+    idle: list[subprocess.Popen[bytes]] = []
+    busy: dict[int, _Worker] = {}
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < count:
+                    process = idle.pop() if idle else _start(module)
+                    task = waiting.popleft()
+                    tries[task] += 1
+                    if _give(process, tasks[task]):
+                        busy[process.pid] = _Worker(process, task, time.monotonic())
+                        selector.register(_out(process), selectors.EVENT_READ, process.pid)
+                    else:
+                        waiting.append(task)
+                for key, _ in selector.select(timeout=0.5):
+                    worker = busy.pop(key.data)
+                    selector.unregister(key.fileobj)
+                    answer = _answer(worker.process)
+                    if answer is not None:
+                        idle.append(worker.process)
+                        yield worker.task, answer
+                    else:
+                        code = worker.process.wait()
+                        said = {"kind": "crash", "reason": f"the worker died on it ({_cause(code)})"}
+                        yield from _again(worker.task, tries, retries, waiting, said)
+                for pid in [p for p, w in busy.items() if timeout > 0 and time.monotonic() - w.since > timeout + GRACE]:
+                    worker = busy.pop(pid)
+                    selector.unregister(_out(worker.process))
+                    _end(worker.process)
+                    said = {"kind": "timeout", "reason": f"not done after {timeout:g} s"}
+                    yield from _again(worker.task, tries, retries, waiting, said)
+        finally:
+            for process in [*idle, *(w.process for w in busy.values())]:
+                _end(process)
+
+
+def _again(
+    task: int, tries: Mapping[int, int], retries: int, waiting: collections.deque[int], said: Answer
+) -> Iterator[tuple[int, Answer]]:
+    if tries[task] <= retries:
+        waiting.append(task)
+    else:
+        yield task, {**said, "reason": f"{said['reason']}; tried {tries[task]} times"}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(module: str) -> subprocess.Popen[bytes]:
+    root = str(Path(armillary.__file__).resolve().parents[1])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    threads = {k: "1" for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+
+def _out(process: subprocess.Popen[bytes]) -> Any:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def _give(process: subprocess.Popen[bytes], task: Task) -> bool:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(task).encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:  # it died while idle: the caller starts another
+        return False
+    return True
+
+
+def _answer(process: subprocess.Popen[bytes]) -> Answer | None:
+    line = _out(process).readline()
+    if not line.endswith(b"\n"):
+        return None
+    return json.loads(line)
+
+
+def _cause(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:  # what was still to be sent has no reader any more
+                continue
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+Runner = Callable[..., Iterator[tuple[int, Answer]]]
+RUNNERS: dict[str, Runner] = {"inline": inline, "processes": processes}

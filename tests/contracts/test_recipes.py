@@ -1,0 +1,46 @@
+"""Every line of RECIPES is documented and returns a config that survives JSON and fits its model to its data."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+
+from armillary import tokenizers, worlds
+from armillary.data import LatentsConfig
+from armillary.presets import from_json, to_json
+from armillary.recipes import RECIPES
+from armillary.train import RunConfig, TokenizerRun, WorldRun
+from armillary.train.config import check
+
+
+def call(name, **more):
+    recipe = RECIPES[name]
+    wanted = {"tokenizer": "some/tokenizer"} if "tokenizer" in inspect.signature(recipe).parameters else {}
+    return recipe("some/data", **wanted, **more)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_contract(name):
+    config = call(name)
+    assert config.name == name and RECIPES[name].__doc__
+    check(config)
+    assert from_json(RunConfig, json.loads(json.dumps(to_json(config)))) == config
+    assert call(name, steps=7).steps == 7 and config.eval_every and config.steps > 100
+    source = config.data.source if isinstance(config.data, LatentsConfig) else config.data
+    assert source.path == "some/data"
+    assert not isinstance(config.data, LatentsConfig) or config.data.tokenizer == "some/tokenizer"
+    if isinstance(config.model, TokenizerRun):
+        size = tokenizers.TOKENIZERS[config.model.size]
+        assert (source.frames - 1) % size.temporal == 0 and all(s % size.spatial == 0 for s in source.size)
+    else:
+        assert isinstance(config.model, WorldRun)
+        size = worlds.WORLDS[config.model.size]
+        latents = 1 + (source.frames - 1) // (4 if "ar" in name.split("-") else 1)
+        assert latents > size.past, "a window holds what the world looks back on and a frame to learn"
+
+
+def test_start_takes_the_place_of_size():
+    config = RECIPES["unet-tabletop"]("d", start="some/world")
+    assert config.model.start == "some/world" and config.model.size == ""

@@ -1,0 +1,222 @@
+"""What a tokenizer promises: causality, images as short videos, seamless pieces, plain refusals, the same bits again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from armillary import tokenizers
+from armillary.errors import BadInput
+from armillary.tokenizers import Stream, TokenizerConfig
+from armillary.tokenizers import tokenizer as room
+from armillary.types import Latents, Tokens
+
+TINY = {
+    "continuous": TokenizerConfig(temporal=4, spatial=8, patch=2, width=8, mult=(1, 2, 2), blocks=1, z=8, channels=4),
+    "discrete": TokenizerConfig(temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=3, levels=(5, 5, 5)),
+    "shortcut": TokenizerConfig(temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=8, shortcut=True, position=True),
+    "frames": TokenizerConfig(
+        temporal=1, spatial=8, video=False, patch=4, width=8, mult=(1, 2), blocks=1, channels=4, shortcut=True
+    ),
+    "shuffled": TokenizerConfig(
+        temporal=2, spatial=4, patch=2, patcher="shuffle", width=8, mult=(1, 2), blocks=1, attention=False
+    ),
+}
+
+
+def made(name):
+    torch.manual_seed(0)
+    tokenizer = tokenizers.build(TINY[name]).eval()
+    with torch.no_grad():  # what starts at zero would hide its part
+        for p in tokenizer.parameters():
+            p.add_(0.1 * torch.randn(p.shape))
+    return tokenizer
+
+
+def clip(tokenizer, k=3, batch=1, cells=(2, 3), seed=1):
+    shape = (batch, 3, 1 + tokenizer.temporal * k, *(tokenizer.spatial * c for c in cells))
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def values(latents):
+    return latents.ids.unsqueeze(1) if isinstance(latents, Tokens) else latents.values
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_later_frame_changes_no_earlier_latent_and_the_other_way_round(name):
+    tokenizer = made(name)
+    video = clip(tokenizer)
+    other = video.clone()
+    other[:, :, 1 + tokenizer.temporal :] *= -1
+    before, after = tokenizer.embed(video), tokenizer.embed(other)
+    # Up to rounding only: kernels choose their order of summation by shape, never by content, so equal shapes give equal bits.
+    assert torch.equal(before[:, :, :2], after[:, :, :2])
+    assert (before[:, :, 2:] - after[:, :, 2:]).abs().amax() > 1e-3
+    changed = before.clone()
+    changed[:, :, 2:] += 1.0
+    seen, then = tokenizer.render(before), tokenizer.render(changed)
+    assert torch.equal(seen[:, :, : 1 + tokenizer.temporal], then[:, :, : 1 + tokenizer.temporal])
+    assert (seen[:, :, 1 + tokenizer.temporal :] - then[:, :, 1 + tokenizer.temporal :]).abs().amax() > 1e-3
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_image_is_a_video_of_one_frame(name):
+    tokenizer = made(name)
+    video = clip(tokenizer)
+    whole, first = tokenizer.embed(video), tokenizer.embed(video[:, :, :1])
+    torch.testing.assert_close(first, whole[:, :, :1], rtol=1e-4, atol=1e-5)
+    assert tokenizer.render(first).shape[2] == 1
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_lengths(name):
+    tokenizer = made(name)
+    for k in range(3):
+        frames = 1 + tokenizer.temporal * k
+        assert tokenizer.frames_to_latents(frames) == 1 + k and tokenizer.latents_to_frames(1 + k) == frames
+    with pytest.raises(BadInput):
+        tokenizer.frames_to_latents(0)
+    if tokenizer.temporal > 1:
+        with pytest.raises(
+            BadInput, match=f"1 \\+ {tokenizer.temporal}·k frames, for instance 1 or {1 + tokenizer.temporal}; got 2"
+        ):
+            tokenizer.encode(clip(tokenizer)[:, :, :2])
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("pixels", [1, 16 * 24 * 8, 16 * 24 * 20])
+def test_pieces_change_nothing(name, pixels, monkeypatch):
+    tokenizer = made(name)
+    video = clip(tokenizer, k=4, batch=3)
+    whole = tokenizer.encode(video)
+    picture = tokenizer.decode(whole)
+    monkeypatch.setattr(room, "PIXELS", pixels)
+    pieces = tokenizer.encode(video)
+    if tokenizer.vocab:
+        # A value at a rounding boundary may fall on either side; none of these does.
+        assert torch.equal(values(pieces), values(whole))
+    else:
+        torch.testing.assert_close(values(pieces), values(whole), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(tokenizer.decode(whole), picture, rtol=1e-4, atol=1e-4)
+    assert torch.equal(tokenizer.decode(whole), tokenizer.decode(whole))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_stream_gives_what_the_whole_clip_gives(name):
+    tokenizer = made(name)
+    t = tokenizer.temporal
+    video = clip(tokenizer, k=4, batch=2)
+    stream = Stream(tokenizer)
+    parts = [stream.encode(video[:, :, a:b]) for a, b in ((0, 1), (1, 1 + t), (1 + t, 1 + 4 * t))]
+    whole = tokenizer.encode(video)
+    joined = torch.cat([values(p) for p in parts], 2)
+    torch.testing.assert_close(joined.float(), values(whole).float(), rtol=1e-4, atol=1e-4)
+    bare = whole.ids if isinstance(whole, Tokens) else whole.values
+    time = 1 if tokenizer.vocab else 2
+    shown = torch.cat([stream.decode(bare.narrow(time, i, 1)) for i in range(5)], 2)
+    torch.testing.assert_close(shown, tokenizer.decode(whole), rtol=1e-4, atol=1e-4)
+
+
+def test_a_stream_refuses_what_does_not_continue_it():
+    tokenizer = made("continuous")
+    video = clip(tokenizer, batch=2)
+    stream = Stream(tokenizer)
+    with pytest.raises(BadInput, match="1 \\+ 4·k frames"):
+        stream.encode(video[:, :, :4])
+    stream.encode(video[:, :, :1])
+    with pytest.raises(BadInput, match="4·k more; got 3"):
+        stream.encode(video[:, :, 1:4])
+    with pytest.raises(BadInput, match="carries 2 clips; got 1"):
+        stream.encode(video[:1, :, 1:5])
+
+
+def test_refusals_say_what_was_given_and_what_works():
+    tokenizer = made("continuous")
+    video = clip(tokenizer)
+    wrong = [
+        (video[0], r"got shape \(3, 13, 16, 24\)"),
+        (video[:, :1], "got shape"),
+        (((video + 1) * 127.5).to(torch.uint8), r"got torch.uint8. Stored frames are x / 127.5 - 1"),
+        ((video + 1) * 127.5, "values from"),
+        (torch.full_like(video, float("nan")), "values from nan"),
+        (video[..., :20], r"multiples of 8 .* got 16 x 20. Resize or crop to 16 x 16"),
+        (video[:, :, :0], "nothing to encode"),
+        (video.numpy(), "got a ndarray"),
+    ]
+    for given, words in wrong:
+        with pytest.raises(BadInput, match=words):
+            tokenizer.encode(given)
+    latents = tokenizer.encode(video)
+    discrete = made("discrete")
+    for given, by, words in [
+        (Latents(latents.values[:, :2]), tokenizer, r"float b 4 t h w"),
+        (Tokens(torch.zeros(1, 2, 2, 3, dtype=torch.int64), 125), tokenizer, "no codes"),
+        (latents, discrete, "decodes Tokens; got Latents"),
+        (Tokens(torch.zeros(1, 2, 2, 3, dtype=torch.int64), 7), discrete, "125 codes; these tokens are of a tokenizer with 7"),
+        (torch.zeros(1, 2, 2, 3), discrete, "int64 b t h w"),
+        (torch.full((1, 2, 2, 3), 125), discrete, r"0 \.\. 124"),
+        (torch.zeros(1, 4, 0, 2, 3), tokenizer, "nothing to decode"),
+    ]:
+        with pytest.raises(BadInput, match=words):
+            by.decode(given)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"patch": 3}, "power of two"),
+        ({"video": False}, "temporal compression 1"),
+        ({"patch": 16}, "compresses more than"),
+        ({"levels": (8, 5)}, "one channel for each level"),
+        ({"mult": (2,)}, "Give mult more entries"),
+        ({"temporal": 8, "patch": 2, "shortcut": True, "mult": (1, 2, 2, 2)}, "shortcut wants a patch"),
+    ],
+)
+def test_a_size_that_cannot_be_built_says_why(change, words):
+    with pytest.raises(BadInput, match=words):
+        dataclasses.replace(TokenizerConfig(temporal=4, spatial=8, patch=4, mult=(1, 2)), **change)
+
+
+def test_an_unknown_name_suggests_a_known_one():
+    with pytest.raises(BadInput, match="Did you mean 'frame-c8'"):
+        tokenizers.build("frame_c8")
+    with pytest.raises(BadInput, match="No tokenizer named"):
+        tokenizers.load("no-such-tokenizer-anywhere")
+
+
+def test_a_fresh_shortcut_already_gives_soft_pictures():
+    tokenizer = tokenizers.build(TINY["frames"])
+    ramp = torch.linspace(-1, 1, 32)
+    video = (ramp.view(1, 1, 1, -1, 1) * torch.tensor([1.0, 0.8, 0.6]).view(1, 3, 1, 1, 1)).expand(1, 3, 1, 32, 32).contiguous()
+    assert (tokenizer.reconstruct(video) - video).abs().mean() < 0.1
+    video_tokenizer = tokenizers.build(TINY["shortcut"])
+    still = video.expand(-1, -1, 5, -1, -1)
+    latents = video_tokenizer.encode(still).values
+    torch.testing.assert_close(latents[:, :, 0], latents[:, :, 1], rtol=1e-3, atol=1e-3)
+
+
+def test_weights_of_another_size_or_kind_are_refused(tmp_path):
+    one, other = made("frames"), made("discrete")
+    tokenizers.save(one, tmp_path / "mixed", tensors=other.state_dict())
+    with pytest.raises(BadInput, match="do not fit their config"):
+        tokenizers.load(tmp_path / "mixed")
+
+
+def test_loading_leaves_the_global_generator_alone(tmp_path):
+    tokenizers.save(made("frames"), tmp_path / "it")
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    tokenizers.load(tmp_path / "it")
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_published_text_archives_are_not_opened(tmp_path):
+    (tmp_path / "encoder.jit").write_bytes(b"x")
+    with pytest.raises(BadInput, match="may hold code"):
+        tokenizers.read_published(tmp_path / "encoder.jit", TINY["continuous"])
+    torch.save({"model": {"a": 1}}, tmp_path / "model.pt")
+    with pytest.raises(BadInput, match="no plain state dict"):
+        tokenizers.read_published(tmp_path / "model.pt", TINY["continuous"])
