@@ -1,13 +1,15 @@
 """Armillary: world models for physical AI. Raw video goes in; a world that a policy can step comes out.
 
-Importing this package loads no torch, touches no disk and no network. `armillary.generate`, `armillary.verbs.<verb>` and the rooms
-(`armillary.tokenizers`, `armillary.worlds`, ...) load when they are first used.
+Importing this package loads no torch and no Gymnasium, touches no disk and no network; it makes `gymnasium.make("armillary/...")`
+work. `armillary.generate`, `armillary.verbs.<verb>` and the rooms (`armillary.tokenizers`, `armillary.worlds`, ...) load when first used.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+from armillary.rollout.registry import announce
 
 __version__ = "0.1.0"
 
@@ -31,3 +33,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({"__version__", "generate", *_ROOMS, *_VERBS})
+
+
+announce()

@@ -165,7 +165,7 @@ def _hard(v: _View) -> list[Transition]:
         if out and t - out[-1].end < 3:
             continue
         steps = sorted({0, 1, settle // 2, settle})
-        score = v.unlike([t - 1 - s for s in steps[:3]], [t + s for s in steps])
+        score = v.unlike([t - 1 - s for s in steps], [t + s for s in steps])
         sure = v.jumps[t] > c.standout * usual[t] or score > 2.0 * c.unlike
         if score > c.unlike and sure:
             out.append(Transition("cut", t, t, score))
@@ -267,14 +267,17 @@ def _fades(v: _View) -> list[Transition]:
 
 
 def _ramp(v: _View, t: int, step: int) -> int:
-    """How far contrast keeps growing, frame by frame and without a jump, away from the flat frame `t`; at most two seconds."""
+    """How far the picture keeps leaving the flat frame `t`, in contrast and brightness, without a jump; at most two seconds."""
     last, limit = t, round(2.0 * v.fps)
-    full = 0.0
+    away = np.hypot(v.std, v.mean - v.mean[t])
     while 0 <= last + step < v.n and abs(last + step - t) <= limit:
-        grown = v.std[last + step] - v.std[last]
-        jump = v.jumps[max(last, last + step)]
-        if grown < max(0.15, 0.01 * full) or (jump > 3 * v.c.jump and grown > 0.5 * v.std[last + step]):
+        ahead = min(max(last + 3 * step, 0), v.n - 1)  # over three frames: one may waver
+        grown = (away[ahead] - away[last]) / abs(ahead - last)
+        even = away[last] / max(1, abs(last - t))  # growth a frame so far: a ramp is even, a picture that merely changes is not
+        if grown < max(0.15, 0.3 * even if abs(last - t) > 4 else 0.0):
+            break
+        leap = away[last + step] - away[last]
+        if v.jumps[max(last, last + step)] > 3 * v.c.jump and leap > 0.5 * away[last + step]:
             break
         last += step
-        full = max(full, float(v.std[last]))
     return last

@@ -11,7 +11,7 @@ SIZE = (64, 64)
 
 
 def frame_c8(data: str, *, steps: int = 12000, batch: int = 16, start: str = "", threads: int = 0) -> RunConfig:
-    """Each frame alone, 8 x 8 cells of 16 channels: the tokenizer of a world that is stepped live.
+    """Each frame alone, 8 x 8 cells of 16 channels: the tokenizer of a world that is stepped live. At most 0.5 core-seconds a step.
 
     Args:
         data: a LeRobot dataset (`armillary sim record tabletop`).
@@ -34,8 +34,8 @@ def frame_c8(data: str, *, steps: int = 12000, batch: int = 16, start: str = "",
     )
 
 
-def video_d4x8x8(data: str, *, steps: int = 6000, batch: int = 8, start: str = "", threads: int = 0) -> RunConfig:
-    """Causal video, four frames a latent, 1000 codes: the tokenizer of an autoregressive world.
+def video_d4x8x8(data: str, *, steps: int = 4000, batch: int = 8, start: str = "", threads: int = 0) -> RunConfig:
+    """Causal video, four frames a latent, 1000 codes: the tokenizer of an autoregressive world. About 1.2 core-seconds a step.
 
     Args:
         data: a LeRobot dataset.
@@ -69,7 +69,7 @@ def unet(
     """The live world: a convolutional U-Net that dreams one frame from four, the action and the instruction, in one evaluation.
 
     Half of the windows are those with most contact, and from 30 % of the run on half of the steps learn from the world's own dreams:
-    both are what keeps pushed objects from dissolving.
+    both are what keeps pushed objects from dissolving. About 0.35 core-seconds a step, more once it pushes forward.
 
     Args:
         data: a LeRobot dataset.
@@ -96,13 +96,15 @@ def ar(
     data: str,
     *,
     tokenizer: str = "video-d4x8x8-tabletop",
-    steps: int = 10000,
-    batch: int = 16,
+    steps: int = 4000,
+    batch: int = 8,
     start: str = "",
     cache: str = "",
     threads: int = 0,
 ) -> RunConfig:
     """The autoregressive world: a small transformer over video tokens (5 latent frames of 8 x 8), steered by actions and text.
+
+    About 1.2 core-seconds a step.
 
     Args:
         data: a LeRobot dataset.
@@ -142,24 +144,24 @@ def shorter(config: RunConfig, name: str, steps: int) -> RunConfig:
 
 
 def demo_frame_c8(data: str, *, steps: int = 600, threads: int = 0) -> RunConfig:
-    """`frame-c8-tabletop` in about two minutes on two cores."""
+    """`frame-c8-tabletop` in a few minutes on two cores."""
     return shorter(frame_c8(data, threads=threads), "demo-frame-c8-tabletop", steps)
 
 
 def demo_unet(
     data: str, *, tokenizer: str = "frame-c8-tabletop", steps: int = 600, cache: str = "", threads: int = 0
 ) -> RunConfig:
-    """`unet-tabletop` in about two minutes on two cores."""
+    """`unet-tabletop` in a few minutes on two cores."""
     return shorter(unet(data, tokenizer=tokenizer, cache=cache, threads=threads), "demo-unet-tabletop", steps)
 
 
-def demo_video_d4x8x8(data: str, *, steps: int = 300, threads: int = 0) -> RunConfig:
-    """`video-d4x8x8-tabletop` in about two minutes on two cores."""
+def demo_video_d4x8x8(data: str, *, steps: int = 150, threads: int = 0) -> RunConfig:
+    """`video-d4x8x8-tabletop` in a few minutes on two cores."""
     return shorter(video_d4x8x8(data, threads=threads), "demo-video-d4x8x8-tabletop", steps)
 
 
 def demo_ar(
-    data: str, *, tokenizer: str = "video-d4x8x8-tabletop", steps: int = 300, cache: str = "", threads: int = 0
+    data: str, *, tokenizer: str = "video-d4x8x8-tabletop", steps: int = 150, cache: str = "", threads: int = 0
 ) -> RunConfig:
-    """`ar-tabletop` in about two minutes on two cores."""
+    """`ar-tabletop` in a few minutes on two cores."""
     return shorter(ar(data, tokenizer=tokenizer, cache=cache, threads=threads), "demo-ar-tabletop", steps)

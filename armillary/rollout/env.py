@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -35,7 +35,7 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     `reset(options=...)` takes `frames` (uint8 `t h w 3`: real first frames, the last `past` are used) and `instruction` (text).
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         conditioning = dataclasses.replace(self.conditioning, actions=torch.as_tensor(action)[None, None])
         made = self.dreamer.extend(self.window, 1, conditioning, self.generator, **self.options)
         past = max(1, int(getattr(self.dreamer.world.config, "past", 1)))
-        self.window = torch.cat([self.window, made], dim=2)[:, :, -past:]
+        self.window = torch.cat([self.window, made], dim=-3)[..., -past:, :, :]
         self.frame = self.dreamer.decode(made)[0]
         self.age += 1
         return self.frame, 0.0, False, False, {"frame": self.age, "seconds": self.age / self.dreamer.fps}

@@ -33,7 +33,7 @@ from armillary.nn import conv, wavelet
 from armillary.nn.conv import Reel
 from armillary.nn.fsq import FSQ
 from armillary.nn.wavelet import PATCHERS
-from armillary.tokenizers.extras import Position, Shortcut
+from armillary.tokenizers.shortcut import Shortcut
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class TokenizerConfig:
         z: channels on the network's side of the 1 x 1 convolutions at the waist.
         groups: of every norm (1: one mean and variance a frame).
         attention: with attention at the waist.
-        shortcut: a linear autoencoder beside the network (see `extras.Shortcut`); for small sizes. The patch must do all compression of time.
-        position: the network is told where in the picture a cell lies; for small sizes and cameras that stand still.
+        shortcut: a linear autoencoder beside the network (see `shortcut`); for small sizes whose patch does all compression of time.
         legacy: temporal up-sampling at the decoder's first levels, as weights from before September 2024 want it.
     """
 
@@ -73,7 +72,6 @@ class TokenizerConfig:
     groups: int = 1
     attention: bool = True
     shortcut: bool = False
-    position: bool = False
     legacy: bool = False
 
     def __post_init__(self) -> None:
@@ -249,7 +247,6 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [config.width * m for m in config.mult]
         self.conv_in = conv3(3 * config.patch ** (3 if config.video else 2), config.width, config)
-        self.position = Position(config.width) if config.position else None
         self.down = nn.ModuleList()
         before = config.width
         for width, (space, time) in zip(widths, config.downs()):
@@ -264,7 +261,6 @@ class Encoder(nn.Module):
 
     def forward(self, bands: Tensor, reel: Reel) -> Tensor:
         x = self.conv_in(conv.fold(bands), reel)
-        x = x if self.position is None else self.position(x)
         for level in self.down:
             x = level(x, reel)
         return self.conv_out(F.silu(self.norm_out(self.mid(x, reel))), reel)
@@ -278,7 +274,6 @@ class Decoder(nn.Module):
         widths = [config.width * m for m in (config.decoder_mult or config.mult)]
         before = widths[-1]
         self.conv_in = conv3(config.z, before, config)
-        self.position = Position(before) if config.position else None
         self.mid = Mid(before, config)
         levels = []
         for width, (space, time) in zip(reversed(widths), config.ups()):
@@ -292,8 +287,7 @@ class Decoder(nn.Module):
         self.conv_out = conv3(before, 3 * config.patch ** (3 if config.video else 2), config)
 
     def forward(self, x: Tensor, reel: Reel) -> Tensor:
-        x = self.conv_in(x, reel)
-        x = self.mid(x if self.position is None else self.position(x), reel)
+        x = self.mid(self.conv_in(x, reel), reel)
         for level in reversed(self.up):
             x = level(x, reel)
         return conv.unfold(self.conv_out(F.silu(self.norm_out(x)), reel), reel.batch)

@@ -151,7 +151,11 @@ class _Run:
         finally:
             for meter in meters:
                 meter.close()
-        return TrainResult(self.out, self.finish(), saved, self.step, self.seconds, dict(self.latest), True)
+        model = self.finish()
+        if progress:
+            name = next((n for n in ("held-out/psnr", "held-out/loss", "loss") if n in self.latest), "")
+            say(f"{model} holds the weights" + (f"; {name} {self.latest[name]:.4g}" if name else "") + ".")
+        return TrainResult(self.out, model, saved, self.step, self.seconds, dict(self.latest), True)
 
     def one_step(self, meters: list[Meter]) -> None:
         """Forward, backward, update, one row now and then."""

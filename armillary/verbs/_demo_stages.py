@@ -328,10 +328,10 @@ def generate(story: Story) -> dict[str, Any]:
 
 def evaluate(story: Story) -> dict[str, Any]:
     """Both worlds against the truth; for the world with actions also whether they matter."""
-    from armillary.evaluate.control import evaluate_control
+    from armillary.evaluate.control import evaluate_control, sim_twin
     from armillary.evaluate.reconstruct import reconstructor
     from armillary.evaluate.rollouts import evaluate_world
-    from armillary.verbs._twin import as_dream, past_of, twin
+    from armillary.verbs._judge import as_dream, past_of
 
     both, episodes = dreamers(story), held_out(story)
     shown: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}
@@ -359,7 +359,7 @@ def evaluate(story: Story) -> dict[str, Any]:
             episodes,
             past=4,
             size=both["diffusion"].size[0],
-            twin=twin,
+            twin=sim_twin,
             seed=int(story.settings["seed"]),
         )
         result["control"] = _told(report)

@@ -102,11 +102,11 @@ def _world(
     model: str, data: Path, count: int, horizons: tuple[int, ...], steps: int | None, seed: int, watch: Any
 ) -> dict[str, Any]:
     from armillary.data.lerobot import LeRobotDataset
-    from armillary.evaluate.control import evaluate_control
+    from armillary.evaluate.control import evaluate_control, sim_twin
     from armillary.evaluate.reconstruct import reconstructor
     from armillary.evaluate.rollouts import evaluate_world
     from armillary.rollout.dreamer import Dreamer
-    from armillary.verbs._twin import as_dream, past_of, replayable, twin
+    from armillary.verbs._judge import as_dream, past_of, replayable
 
     held = LeRobotDataset(data)
     camera = next(iter(held.cameras))
@@ -129,6 +129,6 @@ def _world(
     if dreamer.world.action_spec is not None:
         length = 16 // dreamer.temporal * dreamer.temporal
         reports["control"] = evaluate_control(
-            as_dream(dreamer, length, **options), kept, steps=length, twin=twin if replayable(kept) else None, **common
+            as_dream(dreamer, length, **options), kept, steps=length, twin=sim_twin if replayable(kept) else None, **common
         )
     return reports

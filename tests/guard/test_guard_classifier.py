@@ -43,7 +43,8 @@ def test_held_out_rows_of_the_authored_prompts_do_as_the_card_says(gate):
 
 BENIGN = [
     "push the red cube to the left edge of the table", "robot arm", "A humanoid robot waters plants on a balcony.", "static shot",
-    "The robot grips a knife to slice bread.", "Dashcam view of a car turning left at a crossing in the rain.", "teens shoot hoops in a gym",
+    "The robot grips a knife to slice bread.", "Dashcam view of a car turning left at a crossing in the rain.",
+    "teens shoot hoops in a gym",
     "a person plays with an Xbox controller on a couch", "crash test of a sedan", "kill the engine and open the door",
     "worst quality, color bleeding, lifeless, blurry, jpeg artifacts, static, over-saturated",
 ]  # fmt: skip
@@ -102,7 +103,7 @@ def test_loading_is_strict(tmp_path):
 
 
 def test_training_from_files(tmp_path):
-    path = tmp_path / "more.csv"
+    path, small = tmp_path / "more.csv", ClassifierConfig(words=1 << 12, chars=1 << 12, char_high=3)
     rng = np.random.default_rng(0)
     colours, things = ["teal", "amber", "ivory", "coral", "olive"], ["cone", "prism", "torus", "wedge", "sphere", "pyramid"]
     with path.open("w", newline="") as f:
@@ -112,13 +113,15 @@ def test_training_from_files(tmp_path):
             colour, thing = rng.choice(colours), rng.choice(things)
             writer.writerow([f"zorblax a {colour} {thing} number {i}", "unsafe", "t2v"])
             writer.writerow([f"move a {colour} {thing} number {i}", "safe", "plain"])
-    out, held = train_prompt_classifier([path], tmp_path / "w", FitConfig(folds=3))
+    out, held = train_prompt_classifier([path], tmp_path / "w", FitConfig(folds=2), small)
     model = load_model(out)
     ours = [r for r in held if r.source == "more"]
     assert ours and all((model.judge(r.text) >= model.config.threshold) == r.unsafe for r in ours)
     texts = {r.text for r in held}
-    assert texts and not any(t.encode() in p.read_bytes() for t in list(texts)[:20] for p in out.iterdir()), "texts are not stored"
-    again, _ = train_prompt_classifier([path], tmp_path / "w2", FitConfig(folds=3))
+    assert texts and not any(t.encode() in p.read_bytes() for t in list(texts)[:20] for p in out.iterdir()), (
+        "texts are not stored"
+    )
+    again, _ = train_prompt_classifier([path], tmp_path / "w2", FitConfig(folds=2), small)
     assert load_model(again).sha256 == model.sha256, "training is deterministic"
 
 

@@ -15,7 +15,9 @@ from armillary.guard.inputs import Input
 CONFIG = EndpointConfig("http://127.0.0.1:9/v1", "guard", key="very-secret")
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\u200b\u200b", "a\0b", "\ud800 x", "👊🔪", "x" * 8001, "\u2800\u3164", "...", 5], ids=repr)
+@pytest.mark.parametrize(
+    "text", ["", "   ", "\u200b\u200b", "a\0b", "\ud800 x", "👊🔪", "x" * 8001, "\u2800\u3164", "...", 5], ids=repr
+)
 def test_unusable_prompts_are_refused(text):
     finding = Input().check(text)
     assert finding.blocked and finding.reason
@@ -30,7 +32,8 @@ def test_usable_prompts_pass(text):
     ("answer", "blocked"),
     [
         ("safe", False), ("\n\nsafe", False), ("unsafe\nS1", True), (" unsafe\nS1,S9 ", True), ("UNSAFE", True), ("unsafe\nS8", True),
-        ("Safety: Safe\nCategories: None", False), ("Safety: Unsafe\nCategories: Violent", True), ("Safety: Controversial\nCategories: Violent", True),
+        ("Safety: Safe\nCategories: None", False), ("Safety: Unsafe\nCategories: Violent", True),
+        ("Safety: Controversial\nCategories: Violent", True),
     ],
 )  # fmt: skip
 def test_answers(answer, blocked):
@@ -38,7 +41,8 @@ def test_answers(answer, blocked):
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "yes", "This is not unsafe at all", "I think it is safe.", "safe\nS1", "Safety: Safe\nSafety: Unsafe", "unsafe\nbecause", "Safety: maybe"]
+    "answer", ["", "yes", "This is not unsafe at all", "I think it is safe.", "safe\nS1", "Safety: Safe\nSafety: Unsafe",
+    "unsafe\nbecause", "Safety: maybe"]
 )  # fmt: skip
 def test_no_verdict_is_no_pass(answer):
     with pytest.raises(Failed):
@@ -70,7 +74,16 @@ def test_request_and_reply():
 
 @pytest.mark.parametrize(
     "answer",
-    [urllib.error.URLError("refused"), TimeoutError("late"), b"<html>", b"{}", b'{"choices": []}', reply(None), reply("perhaps"), b"[1]"],
+    [
+        urllib.error.URLError("refused"),
+        TimeoutError("late"),
+        b"<html>",
+        b"{}",
+        b'{"choices": []}',
+        reply(None),
+        reply("perhaps"),
+        b"[1]",
+    ],
     ids=repr,
 )
 def test_every_trouble_blocks_and_keeps_the_key(answer):

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from armillary.errors import BadInput
 from armillary.nn import wavelet
 
-PAIRS = {"haar": (wavelet.haar, wavelet.unhaar), "unit": (wavelet.unit_haar, wavelet.unit_unhaar), "shuffle": (wavelet.shuffle, wavelet.unshuffle)}
+PAIRS = {
+    "haar": (wavelet.haar, wavelet.unhaar),
+    "unit": (wavelet.unit_haar, wavelet.unit_unhaar),
+    "shuffle": (wavelet.shuffle, wavelet.unshuffle),
+}
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -62,7 +66,9 @@ def test_the_lowest_band_is_the_mean_and_a_step_in_time_lies_in_the_time_band():
 def test_the_unit_wavelet_keeps_lengths_and_angles(time):
     cells = torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(4))
     bands = wavelet.unit_haar(cells, 4, time, first=False)
-    torch.testing.assert_close(bands.flatten(1) @ bands.flatten(1).T, cells.flatten(1) @ cells.flatten(1).T, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        bands.flatten(1) @ bands.flatten(1).T, cells.flatten(1) @ cells.flatten(1).T, rtol=1e-4, atol=1e-3
+    )
 
 
 def test_a_patch_is_a_power_of_two():

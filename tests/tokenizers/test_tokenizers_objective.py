@@ -13,7 +13,9 @@ from armillary.tokenizers import ObjectiveConfig, TokenizerConfig, TokenizerObje
 from armillary.tokenizers.objective import TERMS, psnr, saliency
 from armillary.types import Batch
 
-TINY = TokenizerConfig(temporal=4, spatial=8, patch=4, patcher="unit-haar", width=16, mult=(1, 2), blocks=1, channels=8, shortcut=True)
+TINY = TokenizerConfig(
+    temporal=4, spatial=8, patch=4, patcher="unit-haar", width=16, mult=(1, 2), blocks=1, channels=8, shortcut=True
+)
 CONFIGS = {
     "continuous": TINY,
     "discrete": dataclasses.replace(TINY, channels=4, levels=(8, 5, 5, 5)),

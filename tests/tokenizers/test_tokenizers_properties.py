@@ -16,7 +16,9 @@ from armillary.types import Latents, Tokens
 TINY = {
     "continuous": TokenizerConfig(temporal=4, spatial=8, patch=2, width=8, mult=(1, 2, 2), blocks=1, z=8, channels=4),
     "discrete": TokenizerConfig(temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=3, levels=(5, 5, 5)),
-    "shortcut": TokenizerConfig(temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=8, shortcut=True, position=True),
+    "shortcut": TokenizerConfig(
+        temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=8, shortcut=True, position=True
+    ),
     "frames": TokenizerConfig(
         temporal=1, spatial=8, video=False, patch=4, width=8, mult=(1, 2), blocks=1, channels=4, shortcut=True
     ),

@@ -1,8 +1,7 @@
-"""Two things that small sizes have and published ones have not: they save the first minutes of training."""
+"""What small sizes have and published ones have not: a linear way past the network, which saves the first minutes of training."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -58,29 +57,3 @@ def principal(patchify: Callable[..., Tensor], patch: int, time: bool, ratio: in
     there = back / back.square().flatten(1).sum(1).view(-1, 1, 1, 1)
     scale = values.sqrt().float().view(-1, 1, 1, 1) * 0.5
     return there / scale, back * scale
-
-
-class Position(nn.Module):
-    """Tells `(b t) c h w` where each cell lies, as a fraction of the picture: waves along both axes, mixed by a learned 1 x 1 convolution.
-
-    A fixed camera shows the same furniture at the same place; a network that knows the place need not send it.
-    """
-
-    WAVES = 4
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(4 * self.WAVES, width, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        waves = torch.cat(
-            (self._waves(height, x)[:, :, None].expand(-1, -1, width), self._waves(width, x)[:, None].expand(-1, height, -1))
-        )
-        return x + self.mix(waves[None])
-
-    def _waves(self, size: int, like: Tensor) -> Tensor:
-        """`2·WAVES size`: cosines and sines of half-periods 1, 2, ... over the axis, cell centres in (0, 1)."""
-        at = (torch.arange(size, device=like.device, dtype=torch.float32) + 0.5) / size
-        phase = math.pi * torch.arange(1, self.WAVES + 1, device=like.device, dtype=torch.float32)[:, None] * at
-        return torch.cat((phase.cos(), phase.sin())).to(like.dtype)
