@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import armillary
-from armillary.curate.source import run_task
+from armillary.curate.source import READY, run_task
 
 Task = Mapping[str, Any]
 Answer = dict[str, Any]  # {} is success; otherwise kind and reason
 GRACE = 5.0  # seconds a worker may overrun its own deadline before it is ended
+STARTUP = 180.0  # seconds a worker may take to start
 
 
 def inline(
@@ -39,6 +40,11 @@ class _Worker:
     process: subprocess.Popen[bytes]
     task: int
     since: float
+    ready: bool
+
+    def overdue(self, timeout: float) -> bool:
+        spent = time.monotonic() - self.since
+        return spent > STARTUP if not self.ready else timeout > 0 and spent > timeout + GRACE
 
 
 def processes(
@@ -60,30 +66,36 @@ def processes(
         try:
             while waiting or busy:
                 while waiting and len(busy) < count:
+                    ready = bool(idle)
                     process = idle.pop() if idle else _start(module)
                     task = waiting.popleft()
                     tries[task] += 1
                     if _give(process, tasks[task]):
-                        busy[process.pid] = _Worker(process, task, time.monotonic())
+                        busy[process.pid] = _Worker(process, task, time.monotonic(), ready)
                         selector.register(_out(process), selectors.EVENT_READ, process.pid)
                     else:
                         waiting.append(task)
                 for key, _ in selector.select(timeout=0.5):
-                    worker = busy.pop(key.data)
+                    worker = busy[key.data]
+                    line = _out(worker.process).readline()
+                    if line.strip() == READY.encode():
+                        worker.ready, worker.since = True, time.monotonic()
+                        continue
+                    del busy[key.data]
                     selector.unregister(key.fileobj)
-                    answer = _answer(worker.process)
-                    if answer is not None:
+                    if line.endswith(b"\n"):
                         idle.append(worker.process)
-                        yield worker.task, answer
+                        yield worker.task, json.loads(line)
                     else:
                         code = worker.process.wait()
                         said = {"kind": "crash", "reason": f"the worker died on it ({_cause(code)})"}
                         yield from _again(worker.task, tries, retries, waiting, said)
-                for pid in [p for p, w in busy.items() if timeout > 0 and time.monotonic() - w.since > timeout + GRACE]:
+                for pid in [p for p, w in busy.items() if w.overdue(timeout)]:
                     worker = busy.pop(pid)
                     selector.unregister(_out(worker.process))
                     _end(worker.process)
-                    said = {"kind": "timeout", "reason": f"not done after {timeout:g} s"}
+                    why = f"not done after {timeout:g} s" if worker.ready else "the worker did not start"
+                    said = {"kind": "timeout" if worker.ready else "crash", "reason": why}
                     yield from _again(worker.task, tries, retries, waiting, said)
         finally:
             for process in [*idle, *(w.process for w in busy.values())]:
@@ -108,7 +120,9 @@ def _start(module: str) -> subprocess.Popen[bytes]:
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     threads = {k: "1" for k in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    pipe = subprocess.PIPE
+    # unbuffered: a line read ahead would never wake the selector
+    return subprocess.Popen([sys.executable, "-m", module], stdin=pipe, stdout=pipe, bufsize=0, env=environment)
 
 
 def _out(process: subprocess.Popen[bytes]) -> Any:
@@ -124,13 +138,6 @@ def _give(process: subprocess.Popen[bytes], task: Task) -> bool:
     except BrokenPipeError:  # it died while idle: the caller starts another
         return False
     return True
-
-
-def _answer(process: subprocess.Popen[bytes]) -> Answer | None:
-    line = _out(process).readline()
-    if not line.endswith(b"\n"):
-        return None
-    return json.loads(line)
 
 
 def _cause(code: int) -> str:

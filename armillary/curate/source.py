@@ -26,6 +26,7 @@ from armillary.presets import from_json, to_json
 from armillary.store import read_json, write_json
 from armillary.types import Clip, Rejection
 
+READY = "ready"  # a worker's first line
 FORMAT = 1  # of a record; a change of what stages do raises it, so that old records are not taken for new ones
 
 

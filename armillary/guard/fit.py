@@ -25,6 +25,8 @@ from armillary.guard.normalise import fold, read
 from armillary.progress import say
 
 AUTHORED = Path(__file__).parent / "prompts" / "authored.csv"
+# Written after the lists and the training rows, and never used to change either: what the guard does with prompts it was not built on.
+BLIND = Path(__file__).parent / "prompts" / "blind.csv"
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,18 @@ class FitConfig:
     Args:
         c: inverse strength of the L2 penalty.
         held_out: share of rows kept for the card's figures; `folds`: for threshold and calibration on the rest.
-        false_positives: share of each benign slice in `guards` that the frozen threshold may refuse (out of fold).
-        guards: the benign slices whose false positives choose the threshold: those that look like this product's prompts.
+        limits: (benign slice, share of it that the frozen threshold may refuse, out of fold); the strictest limit decides. These are the
+            slices that look like this product's prompts: video prompts, plain instructions, and harmless ones with frightening words.
         video_weight: how much more a row of video style counts; user text from forums is down-weighted by `forum_weight`.
     """
 
     c: float = 3.0
     held_out: float = 0.2
     folds: int = 5
-    false_positives: float = 0.02
-    guards: tuple[str, ...] = ("hard", "plain", "t2v_prompt")
+    limits: tuple[tuple[str, float], ...] = (("hard", 0.06), ("plain", 0.02), ("t2v_prompt", 0.005))
     video_weight: float = 3.0
     forum_weight: float = 0.5
-    keep_out: tuple[str, ...] = ()
+    keep_out: tuple[str, ...] = ("blind",)
     seed: int = 0
 
 
@@ -138,14 +139,14 @@ def train_prompt_classifier(
     """Train, freeze the threshold, write the checkpoint folder.
 
     Args:
-        prompt_files: CSV files; the prompts written for this project (`AUTHORED`) are always added.
+        prompt_files: CSV files; the prompts written for this project (`AUTHORED`, and `BLIND` for measuring) are always added.
     Returns:
         the folder, and the held-out rows that the card's figures are to be measured on through `Gate.check_prompt`.
     """
     linear = require("sklearn.linear_model", "training the prompt classifier")
     selection = require("sklearn.model_selection", "training the prompt classifier")
     fit, network = fit or FitConfig(), network or ClassifierConfig()
-    rows = read_rows([*prompt_files, AUTHORED])
+    rows = read_rows([AUTHORED, BLIND, *prompt_files])
     train = [r for r in rows if not is_held_out(r, fit)]
     held = [r for r in rows if is_held_out(r, fit)]
     words = Vocabulary.of(vocabulary_of(train))
@@ -167,11 +168,14 @@ def train_prompt_classifier(
         logits[outside] = one.decision_function(features[outside])
     platt = linear.LogisticRegression(C=1e6).fit(logits[:, None], labels, sample_weight=weights)
     scale, shift = float(platt.coef_[0, 0]), float(platt.intercept_[0])
-    cut = max(
-        float(np.quantile(logits[chosen], 1.0 - fit.false_positives))
-        for name in fit.guards
-        if (chosen := np.array([r.slice == name and not r.unsafe for r in train])).sum() >= 20
-    )
+    cuts = []
+    for name, share in fit.limits:
+        chosen = np.array([r.slice == name and not r.unsafe for r in train])
+        if chosen.sum() >= 20:  # a quantile of fewer says nothing
+            cuts.append(float(np.quantile(logits[chosen], 1.0 - share)))
+    if not cuts:
+        raise BadInput(f"No benign slice of {[n for n, _ in fit.limits]} has the 20 rows a threshold is frozen on.")
+    cut = max(cuts)
     threshold = round(1.0 / (1.0 + float(np.exp(-(scale * cut + shift)))), 4)
     say(f"out of fold: threshold {threshold:.4f}, {np.mean(logits[labels] >= cut):.3f} of unsafe rows at or above it")
     final = model().fit(features, labels, sample_weight=weights)

@@ -118,10 +118,11 @@ def make_weights(prompt_files: Sequence[str | Path], out: str | Path, fit: FitCo
             "training": "see sources in config.json; prompts written for this project: armillary/guard/prompts/authored.csv (Apache-2.0)",
             "rows": {"authored": len(read_rows([AUTHORED])), "held_out": len(held)},
             "kept_out_entirely": list(fit.keep_out),
-            "note": "Word lists were written with the development prompts in view, so their share of these figures flatters them.",
+            "note": "Read the source «blind» first: it was written after lists and training rows and changed neither. The word lists were "
+            "written with the development prompts in view, so the other slices flatter them.",
         },
-        "frozen": "threshold: the out-of-fold quantile of training rows at which no guarded benign slice passes "
-        f"{fit.false_positives:.0%} refusals of the classifier alone",
+        "frozen": "threshold of the classifier alone: the highest of the out-of-fold quantiles at which benign training slices pass "
+        + ", ".join(f"{name} {1 - share:.1%}" for name, share in fit.limits),
         "measured": {
             "entry_point": "Gate.check_prompt of default_gate()",
             "held_out": rates(gate, held),

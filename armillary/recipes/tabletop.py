@@ -102,9 +102,9 @@ def ar(
     cache: str = "",
     threads: int = 0,
 ) -> RunConfig:
-    """The autoregressive world: a small transformer over video tokens (5 latent frames of 8 x 8), steered by actions and text.
+    """The autoregressive world: a small transformer over video tokens (5 latent frames of 8 x 8), steered by text.
 
-    About 1.2 core-seconds a step.
+    It watches: actions are left out, so that clips without them can train it further. About 1.2 core-seconds a step.
 
     Args:
         data: a LeRobot dataset.
@@ -116,7 +116,7 @@ def ar(
         name="ar-tabletop",
         model=WorldRun(size="" if start else "ar-nano", start=start),
         data=LatentsConfig(
-            EpisodesConfig(data, frames=17, size=SIZE), tokenizer=tokenizer, text="hash", focus=0.3, cache=cache
+            EpisodesConfig(data, frames=17, size=SIZE, actions=False), tokenizer=tokenizer, text="hash", focus=0.3, cache=cache
         ),
         optim=OptimConfig(lr=1e-3, betas=(0.9, 0.95), warmup=300, weight_decay=0.1),
         steps=steps,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import random
 import tarfile
@@ -101,28 +103,28 @@ class ShardReader:
         while not self.epochs or self.position < self.epochs * each:
             epoch, done = divmod(self.position, each)
             mine = self.order(epoch)[self.rank :: self.world][done:]
-            current, tar, members = -1, None, {}
-            try:
-                for i, key in mine:
-                    if i != current:
-                        if tar is not None:
-                            tar.close()
-                        current, tar = i, _open(self.shards[i].path)
-                        members = {m.name: m for m in tar.getmembers() if m.isfile()}
-                    assert tar is not None
-                    sample = _sample(tar, members, key, self.shards[i].path)
-                    self.position += 1  # before giving: whoever saves the state while holding this clip has had it
-                    yield key, sample
-            finally:
-                if tar is not None:
-                    tar.close()
+            for i, run in itertools.groupby(mine, key=lambda pair: pair[0]):
+                with _opened(self.shards[i].path) as (tar, members):
+                    for _, key in run:
+                        sample = _sample(tar, members, key, self.shards[i].path)
+                        self.position += 1  # before giving: whoever saves the state while holding this clip has had it
+                        yield key, sample
 
 
-def _open(path: str) -> tarfile.TarFile:
-    try:
-        return tarfile.open(path, "r:")
-    except (tarfile.TarError, OSError) as error:
-        raise Failed(f"{path} is no readable tar: {error}.") from error
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[tarfile.TarFile, dict[str, tarfile.TarInfo]]]:
+    """A tar and its files by name.
+
+    Raises:
+        Failed: when it is no whole tar.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            tar = stack.enter_context(tarfile.open(path, "r:"))
+            members = {m.name: m for m in tar.getmembers() if m.isfile()}
+        except (tarfile.TarError, OSError) as error:
+            raise Failed(f"{path} is no readable tar: {error}.") from error
+        yield tar, members
 
 
 def _sample(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], key: str, path: str) -> dict[str, Any]:

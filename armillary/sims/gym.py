@@ -29,7 +29,7 @@ class SimEnv(gymnasium.Env):
     episode is drawn with); any other key is an error. Without a seed the environment draws one from its own generator.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium reads a class attribute)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self, sim: str | Sim = "tabletop", size: int = 64, camera: str = "front", render_mode: str | None = None, **options: Any

@@ -33,6 +33,7 @@ __all__ = [
     "Tokenizer",
     "TokenizerConfig",
     "TokenizerObjective",
+    "adopt",
     "build",
     "from_published",
     "load",
@@ -64,6 +65,23 @@ def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Toke
     folder.load_into(tokenizer)
     tokenizer.name, tokenizer.sha256, tokenizer.extra = str(name_or_folder), folder.sha256, dict(folder.extra)
     return tokenizer.to(device).eval().requires_grad_(False)
+
+
+def adopt(path: str | Path, size: str) -> Tokenizer:
+    """A tokenizer with published weights (`.safetensors` or `.pt`), to be used or saved as a checkpoint folder of ours.
+
+    Args:
+        size: its line of `TOKENIZERS`, e.g. `cv8x8x8`.
+
+    Raises:
+        BadInput: when the file does not hold exactly the weights of that size.
+    """
+    config = lookup(TOKENIZERS, size, "tokenizer")
+    tensors = read_published(path, config)
+    with torch.device("meta"):
+        tokenizer = Tokenizer(config)
+    tokenizer.load_state_dict(tensors, strict=True, assign=True)
+    return tokenizer.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
 
 def save(

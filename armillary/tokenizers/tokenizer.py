@@ -16,7 +16,7 @@ from armillary.nn.conv import Reel
 from armillary.tokenizers.autoencoder import Autoencoder, TokenizerConfig
 from armillary.types import Latents, Tokens
 
-# Pixels that run through at once. Activations of a published size take about 400 bytes for each, so this is some 400 MB.
+# Pixels that run through at once (a piece is never less than one latent frame of one clip).
 PIXELS = 1 << 20
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -24,6 +24,8 @@ from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
 from armillary.worlds.base import Setting, World
 
 FITTING_WINDOWS = 512
+# The parameters that latents depend on.
+ENCODING = ("encoder.", "quant_conv.", "shortcut.analyse.")
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class TokenizerRun:
         start: a shipped name or checkpoint folder to go on from, empty for random weights.
         overrides: changes to the size, as `width=48`.
         objective: its loss.
+        freeze: `encoder` trains only what draws the pixels, so that worlds go on understanding the latents.
     """
 
     size: str = "frame-c8"
     start: str = ""
     overrides: tuple[str, ...] = ()
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    freeze: Literal["", "encoder"] = ""
 
     def build(self, data: Dataset) -> nn.Module:
         """Raises BadInput: the data are no pixels, or their windows do not suit the tokenizer."""
@@ -65,6 +69,11 @@ class TokenizerRun:
                 f"This tokenizer takes 1 + {temporal} x k frames whose sides are multiples of {spatial}; "
                 f"the data give windows of {data.frames} frames of {data.size}."
             )
+        if self.freeze == "encoder":
+            if not self.start:
+                raise BadInput("model.freeze keeps a trained encoder; without model.start there is none.")
+            for name, parameter in tokenizer.named_parameters():
+                parameter.requires_grad_(not name.startswith(ENCODING))
         return TokenizerObjective(tokenizer, self.objective)
 
     def at(self, model: nn.Module, done: float) -> None:
@@ -72,7 +81,11 @@ class TokenizerRun:
 
     def save(self, model: nn.Module, folder: Path, extra: Mapping[str, Any]) -> None:
         assert isinstance(model, TokenizerObjective)
-        tokenizers.save(model.tokenizer, folder, extra=extra)
+        facts = dict(extra)
+        if self.freeze == "encoder":  # whose latents these are, for the worlds that know them
+            start = tokenizers.load(self.start)
+            facts["encoder_of"] = start.extra.get("encoder_of", start.sha256)
+        tokenizers.save(model.tokenizer, folder, extra=facts)
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,8 @@ class WorldRun:
                 raise BadInput("A world that goes on from another keeps its size: leave model.size and model.overrides empty.")
             world = worlds.load(self.start)
             self._check_start(world, data)
+            # Its own normalisers stay; the tokenizer may be one that only draws the same latents differently.
+            world.setting = dataclasses.replace(world.setting, tokenizer=data.ref)
         else:
             config = presets.override(lookup(worlds.WORLDS, self.size, "world size"), self.overrides)
             setting = Setting(tokenizer=data.ref, actions=data.spec, text=data.text, text_dim=data.text_dim, fps=data.fps)
@@ -113,7 +128,8 @@ class WorldRun:
 
     def _check_start(self, world: World, data: LatentsDataset) -> None:
         """The tokenizer must be the same weights; actions and text must mean the same."""
-        if world.tokenizer.sha256 != data.ref.sha256:
+        same = (data.ref.sha256, tokenizers.load(data.ref.name).extra.get("encoder_of"))
+        if world.tokenizer.sha256 not in same:
             raise BadInput(
                 f"World {self.start!r} was trained on tokenizer {world.tokenizer.name!r} ({world.tokenizer.sha256[:12]}); the data "
                 f"are encoded with {data.ref.name!r} ({data.ref.sha256[:12]})."
@@ -122,7 +138,9 @@ class WorldRun:
             raise BadInput(
                 f"World {self.start!r} {'takes no' if world.action_spec is None else 'takes'} actions; the data differ."
             )
-        if world.action_spec is not None and data.spec is not None and (differing := world.action_spec.differences(data.spec)):
+        # The data's own normaliser does not count: actions reach a world raw, and it keeps the one it was trained with.
+        differing = [] if world.action_spec is None or data.spec is None else world.action_spec.differences(data.spec)
+        if differing := [d for d in differing if not d.startswith(("mean:", "std:"))]:
             raise BadInput(f"The actions of world {self.start!r} differ from the data's: {'; '.join(differing)}.")
         if (world.setting.text, world.setting.text_dim) != (data.text, data.text_dim):
             raise BadInput(f"World {self.start!r} reads text encoder {world.setting.text!r}; the data carry {data.text!r}.")

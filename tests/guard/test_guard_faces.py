@@ -136,7 +136,7 @@ def real(name, width, frames):
 
 @pytest.mark.parametrize("width", [64, 128, 320])
 def test_real_faces_are_found_and_gone_afterwards(width):
-    frames = real("human_asl_again.mkv", width, 8)
+    frames = real("human_asl_walk.mkv", width, 8)
     rail = Faces()
     finding = rail.check(frames, 7.5)
     assert finding.facts["tracks"] >= 1 and finding.facts["frames_with_faces"] == len(frames)

@@ -121,5 +121,5 @@ def test_false_positives_on_the_authored_safe_prompts(rail):
     with AUTHORED.open(newline="") as f:
         rows = list(csv.DictReader(f))
     safe = [r["text"] for r in rows if r["label"] == "safe"]
-    assert len(rows) >= 500
+    assert len(rows) >= 600
     assert sum(rail.check(t).blocked for t in safe) <= 0.01 * len(safe)

@@ -16,9 +16,7 @@ from armillary.types import Latents, Tokens
 TINY = {
     "continuous": TokenizerConfig(temporal=4, spatial=8, patch=2, width=8, mult=(1, 2, 2), blocks=1, z=8, channels=4),
     "discrete": TokenizerConfig(temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=3, levels=(5, 5, 5)),
-    "shortcut": TokenizerConfig(
-        temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=8, shortcut=True, position=True
-    ),
+    "shortcut": TokenizerConfig(temporal=4, spatial=8, patch=4, width=8, mult=(1, 2), blocks=1, channels=8, shortcut=True),
     "frames": TokenizerConfig(
         temporal=1, spatial=8, video=False, patch=4, width=8, mult=(1, 2), blocks=1, channels=4, shortcut=True
     ),
@@ -222,3 +220,28 @@ def test_published_text_archives_are_not_opened(tmp_path):
     torch.save({"model": {"a": 1}}, tmp_path / "model.pt")
     with pytest.raises(BadInput, match="no plain state dict"):
         tokenizers.read_published(tmp_path / "model.pt", TINY["continuous"])
+
+
+def test_published_weights_are_adopted_from_a_file(tmp_path, monkeypatch):
+    """Our own weights under the published names: what is read is what was written, and nothing else passes."""
+    from safetensors.torch import save_file
+
+    tokenizer = made("continuous")
+    monkeypatch.setitem(tokenizers.TOKENIZERS, "mine", tokenizer.config)
+    theirs = {}
+    for key, weight in tokenizer.state_dict().items():
+        if weight.ndim == 4:  # back to three dimensions, wrapped as published
+            tall = weight.shape[2:] == (3, 1)
+            theirs[key.replace(".weight", ".conv3d.weight")] = weight.unsqueeze(-1 if tall else 2).contiguous()
+        elif "norm" in key:
+            theirs[".norm.".join(key.rsplit(".", 1))] = weight
+        else:
+            theirs[key.replace(".bias", ".conv3d.bias")] = weight
+    save_file(theirs, tmp_path / "model.safetensors")
+    torch.save({"model": theirs}, tmp_path / "model.pt")
+    video = clip(tokenizer)
+    for name in ("model.safetensors", "model.pt"):
+        adopted = tokenizers.adopt(tmp_path / name, "mine")
+        assert torch.equal(adopted.reconstruct(video), tokenizer.reconstruct(video))
+    with pytest.raises(BadInput, match="another tokenizer than the config says"):
+        tokenizers.adopt(tmp_path / "model.safetensors", "cv8x8x8")

@@ -29,7 +29,7 @@ class QualityConfig:
     max_dark: float = 0.92
     max_bright: float = 0.92
     min_contrast: float = 6.0
-    min_side: int = 96
+    min_side: int = 48
 
 
 class Quality:
