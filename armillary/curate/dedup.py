@@ -7,6 +7,7 @@ by frame at the best shift. Clips of one source are different moments and not co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,9 +59,13 @@ def dedup(clips: Sequence[Clip], hashes: Mapping[str, list[int]], config: DedupC
     return [x.replace(rejected=(losers[x.id],)) if x.id in losers and not x.rejected else x for x in clips]
 
 
-def _worth(clip: Clip) -> tuple[int, float, str]:
-    """Sorts the one to keep first: most pixels, longest, and then by id, so that every run picks the same."""
-    return -clip.width * clip.height, -(clip.end - clip.start), clip.id
+def _worth(clip: Clip) -> tuple[bool, int, int, float, str]:
+    """Sorts the one to keep first: from a whole file, most pixels, longest, sharpest, and then by id, so that every run picks the same.
+
+    Lengths within a quarter of each other may count as equal: a cut that was shifted to a key frame must not decide.
+    """
+    length = round(math.log(max(clip.end - clip.start, 1e-3), 1.25))
+    return "damaged" in clip.tags, -clip.width * clip.height, -length, clip.scores.get("blur", 0.0), clip.id
 
 
 def _clusters(vectors: np.ndarray, size: int) -> list[list[int]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-CROP = 448  # the middle of a picture, in pixels, is enough
+from armillary.errors import require
+
+CROP = 320  # the middle of a picture, in pixels, is enough
 
 
 def measure(luma: np.ndarray) -> dict[str, float]:
@@ -22,10 +24,11 @@ def measure(luma: np.ndarray) -> dict[str, float]:
     # the grid of blocks starts at the picture's corner: keep its phase while cropping
     top, left = max(0, (h - CROP) // 2) // 8 * 8, max(0, (w - CROP) // 2) // 8 * 8
     g = luma[top : top + CROP, left : left + CROP].astype(np.float32)
+    turned = np.ascontiguousarray(g.T)
     whole = luma[:: max(1, h // 180), :: max(1, w // 320)].astype(np.float32)
     return {
-        "blur": min(_blur(g), _blur(g.T)),
-        "blocks": max(_blocks(g), _blocks(g.T)),
+        "blur": min(_blur(g), _blur(turned)),
+        "blocks": max(_blocks(g), _blocks(turned)),
         "neighbours": _neighbours(g),
         "noise": _noise(g),
         "luma": float(whole.mean()),
@@ -54,15 +57,14 @@ def few_values(g: np.ndarray, count: int = 8, apart: int = 3) -> float:
 def _blur(g: np.ndarray) -> float:
     if g.shape[1] < 16:
         return 0.0
-    sums = np.cumsum(np.pad(g, ((0, 0), (5, 4)), mode="edge"), axis=1)
-    soft = (sums[:, 9:] - sums[:, :-9]) / 9.0  # running mean of nine
-    steps = np.abs(np.diff(g, axis=1))[:, 4:-4]
-    after = np.abs(np.diff(soft, axis=1))[:, 4 : 4 + steps.shape[1]]
-    steps = steps[:, : after.shape[1]]
+    cv2 = require("cv2", "picture quality")
+    soft = cv2.blur(g, (9, 1), borderType=cv2.BORDER_REPLICATE)
+    steps = np.abs(g[:, 5:-4] - g[:, 4:-5])
     total = float(steps.sum())
     if total < 0.05 * steps.size:  # nothing to judge by
         return 0.0
-    return 1.0 - float(np.maximum(steps - after, 0).sum()) / total
+    taken = steps - np.abs(soft[:, 5:-4] - soft[:, 4:-5])
+    return 1.0 - float(taken[taken > 0].sum()) / total
 
 
 def _blocks(g: np.ndarray) -> float:

@@ -122,16 +122,12 @@ class _View:
     def correlation(self, a: int, b: int, reach: int = 3) -> float:
         """The highest correlation of two pictures over shifts: 1 for the same view at any brightness."""
         h, w = self.y.shape[1:]
-        inner = self.y[a][reach : h - reach, reach : w - reach]
+        inner = self.y[a][reach : h - reach, reach : w - reach].ravel()
         inner = inner - inner.mean()
-        norm = float(np.sqrt((inner**2).sum())) + 1e-3
-        best = -1.0
-        for dy in range(2 * reach + 1):
-            for dx in range(2 * reach + 1):
-                moved = self.y[b][dy : dy + h - 2 * reach, dx : dx + w - 2 * reach]
-                moved = moved - moved.mean()
-                best = max(best, float((moved * inner).sum()) / (norm * (float(np.sqrt((moved**2).sum())) + 1e-3)))
-        return best
+        moved = np.lib.stride_tricks.sliding_window_view(self.y[b], (h - 2 * reach, w - 2 * reach)).reshape(-1, inner.size)
+        moved = moved - moved.mean(1, keepdims=True)
+        norms = np.sqrt((moved * moved).sum(1)) + 1e-3
+        return float(((moved @ inner) / norms).max()) / (float(np.sqrt(inner @ inner)) + 1e-3)
 
     def unlike(self, before: list[int], after: list[int]) -> float:
         """How unlike the most alike pair is: over 1 means another view. Frames outside the stretch are left out."""

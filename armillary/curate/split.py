@@ -22,12 +22,16 @@ class SplitConfig:
     """Args:
     min_seconds, max_seconds: bounds of a clip.
     margin: frames left out on both sides of a dissolve or fade, beside the transition itself.
+    freeze: a picture that stands still for so many seconds is cut off from what moves before and after it; 0 leaves it in.
+    still: largest change of a cell, in 8-bit steps, of a frame that counts as a repeat.
     stride: when over 0, ignore shots and cut every so many seconds.
     """
 
     min_seconds: float = 2.0
     max_seconds: float = 60.0
     margin: int = 1
+    freeze: float = 2.0
+    still: float = 1.0
     stride: float = 0.0
 
 
@@ -49,7 +53,29 @@ def spans(segment: Segment, config: SplitConfig) -> list[tuple[int, int]]:
         begin = max(begin, min(max(b, 0), n))
     if begin < n:
         out.append((begin, n))
-    return out
+    if config.freeze <= 0:
+        return out
+    frozen = still_runs(segment.change_peak, segment.times, segment.end, config)
+    return [part for first, last in out for part in _around(first, last, frozen)]
+
+
+def still_runs(change: np.ndarray, times: np.ndarray, end: float, config: SplitConfig) -> list[tuple[int, int]]:
+    """Frame ranges `[first, last)` of at least `freeze` seconds that show one and the same picture."""
+    moves = np.flatnonzero(np.r_[True, change[1:] >= config.still, True])
+    clock = np.r_[times, end]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(moves) if b - a > 1 and clock[b] - clock[a] >= config.freeze]
+
+
+def _around(first: int, last: int, frozen: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """`[first, last)` divided at the frozen stretches inside it, which stay as parts of their own."""
+    out = []
+    for a, b in frozen:
+        a, b = max(a, first), min(b, last)
+        if a >= b:
+            continue
+        out += [(first, a)] * (a > first) + [(a, b)]
+        first = b
+    return out + [(first, last)] * (last > first)
 
 
 def split(segment: Segment, config: SplitConfig, content: str, source: str) -> list[Clip]:
@@ -90,6 +116,7 @@ def clip_of(segment: Segment, start: float, end: float, content: str, source: st
     )
     return Clip(
         id=clip_id(content, start, end),
+        tags={"damaged": "yes"} if segment.lost else {},
         source=source,
         start=round(start, 6),
         end=round(end, 6),

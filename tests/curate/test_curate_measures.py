@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 from pathlib import Path
@@ -150,7 +151,7 @@ def test_clips_never_hold_a_transition_and_keep_their_bounds(cuts, least, most):
         if start > last + 2 and start + length < 399:
             transitions.append(Transition("cut" if not length else "dissolve", start, start + length))
             last = start + length
-    segment = segment_of(400, transitions)
+    segment = dataclasses.replace(segment_of(400, transitions), change_peak=np.full(400, 9.0, np.float32))
     clips = split(segment, SplitConfig(least, most), "content", "x.mp4")
     assert all(a.end <= b.start + 1e-6 for a, b in itertools.pairwise(clips))
     for clip in clips:
@@ -168,8 +169,21 @@ def test_clips_never_hold_a_transition_and_keep_their_bounds(cuts, least, most):
 
 
 def test_spans_split_at_holes_and_by_stride():
-    assert spans(segment_of(100, gaps=(40,)), SplitConfig()) == [(0, 40), (40, 100)]
+    assert spans(segment_of(100, gaps=(40,)), SplitConfig(freeze=0)) == [(0, 40), (40, 100)]
     assert spans(segment_of(100), SplitConfig(stride=1.0)) == [(0, 25), (25, 50), (50, 75), (75, 100)]
+
+
+def test_a_frozen_stretch_is_cut_off_and_a_short_halt_is_not():
+    segment = segment_of(250)
+    change = np.full(250, 5.0, np.float32)
+    change[0] = 0
+    change[61:120] = 0.1  # frames 60..119 show one picture for 2.4 s
+    change[200:230] = 0.1  # 1.2 s
+    assert spans(dataclasses.replace(segment, change_peak=change), SplitConfig()) == [(0, 60), (60, 120), (120, 250)]
+    assert spans(dataclasses.replace(segment, change_peak=change), SplitConfig(freeze=0)) == [(0, 250)]
+    assert spans(segment, SplitConfig()) == [(0, 250)]  # frozen from end to end is one clip, for a filter to reject
+    cut = dataclasses.replace(segment, change_peak=change, transitions=(Transition("cut", 90, 90),))
+    assert spans(cut, SplitConfig()) == [(0, 60), (60, 90), (90, 120), (120, 250)]
 
 
 def test_ids_hang_on_content_and_span_alone():

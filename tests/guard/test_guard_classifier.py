@@ -12,7 +12,7 @@ import torch
 from armillary.errors import BadInput
 from armillary.guard import default_gate
 from armillary.guard.classifier import Classifier, ClassifierConfig, PromptModel, grams, load_model
-from armillary.guard.fit import AUTHORED, FitConfig, is_held_out, read_rows, train_prompt_classifier
+from armillary.guard.fit import AUTHORED, BLIND, FitConfig, is_held_out, read_rows, train_prompt_classifier
 from armillary.guard.measure import DISGUISES, rates, refused
 from armillary.store import find_weights, save_folder
 
@@ -34,10 +34,10 @@ def test_shipped_folder_is_small_and_has_a_card():
 
 def test_held_out_rows_of_the_authored_prompts_do_as_the_card_says(gate):
     card = json.loads((find_weights("guard-prompt") / "card.json").read_text())
-    rows = [r for r in read_rows([AUTHORED]) if is_held_out(r, FitConfig())]
+    rows = [r for r in read_rows([AUTHORED, BLIND]) if is_held_out(r, FitConfig())]
     measured = rates(gate, rows)
     for name, said in card["measured"]["held_out"].items():
-        if " authored " in f" {name} ":
+        if name.split()[1] in ("authored", "blind"):
             assert measured[name] == said, name
 
 
