@@ -31,7 +31,9 @@ def shared_data() -> Path:
 def spec():
     from armillary.types import ActionSpec
 
-    return ActionSpec(("ee_vx", "ee_vy"), ("0.28 m/s",) * 2, "world", 10.0, "delta", (-1.0, -1.0), (1.0, 1.0), (0.0, 0.0), (1.0, 1.0))
+    return ActionSpec(
+        ("ee_vx", "ee_vy"), ("0.28 m/s",) * 2, "world", 10.0, "delta", (-1.0, -1.0), (1.0, 1.0), (0.0, 0.0), (1.0, 1.0)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +55,9 @@ def tiny(tmp_path_factory, spec) -> dict[str, Path]:
         ("autoregressive", "ar-nano", "video", None),
     ):
         held = tokenizers.load(folder / tokenizer)
-        ref = worlds.TokenizerRef(f"../{tokenizer}", held.sha256, held.temporal, held.spatial, held.config.channels, held.vocab, (64, 64))
+        ref = worlds.TokenizerRef(
+            f"../{tokenizer}", held.sha256, held.temporal, held.spatial, held.config.channels, held.vocab, (64, 64)
+        )
         world = worlds.build(size, worlds.Setting(ref, actions, "hash", width, 10.0))
         with torch.no_grad():  # a new world repeats its last frame exactly; these are to say something
             for parameter in world.parameters():

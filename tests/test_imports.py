@@ -49,11 +49,7 @@ def imported_rooms(tree: ast.AST):
 
 
 def test_every_room_is_on_a_line():
-    rooms = {
-        p.name.removesuffix(".py")
-        for p in PACKAGE.iterdir()
-        if p.name not in NOT_ROOMS
-    }
+    rooms = {p.name.removesuffix(".py") for p in PACKAGE.iterdir() if p.name not in NOT_ROOMS}
     assert rooms == set(LEVEL)
 
 

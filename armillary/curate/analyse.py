@@ -27,7 +27,8 @@ class AnalyseConfig:
     """Clocks and sizes.
 
     Args:
-        flow_rate: grey pictures a second. look_rate: colour pictures a second. side: their longer side in pixels.
+        flow_rate: grey pictures a second, side: their longer side in pixels.
+        look_rate: colour pictures a second, look_side: theirs; large enough to read what is written in them.
         segment: seconds held in memory at once.
         fast: decode without the deblocking filter: a quarter less time, blockier looks.
     """
@@ -35,7 +36,8 @@ class AnalyseConfig:
     flow_rate: float = 4.0
     look_rate: float = 2.0
     side: int = 320
-    segment: float = 300.0
+    look_side: int = 480
+    segment: float = 180.0
     fast: bool = False
 
 
@@ -114,7 +116,7 @@ def analyse(
     c = config or AnalyseConfig()
     info, flow, grow = reader.info, Flow(), _Growing()
     long_side = max(info.width, info.height)
-    ratio = min(1.0, c.side / long_side)
+    ratio = min(1.0, c.look_side / long_side)
     size = (max(2, round(info.height * ratio)), max(2, round(info.width * ratio)))
     next_flow = next_look = -np.inf
     for seconds, frame in reader.frames():

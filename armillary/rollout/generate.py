@@ -6,20 +6,16 @@ it again lies in the sidecar beside the mp4.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from armillary import __version__, guard, media, text
+from armillary import guard, media, text
 from armillary.errors import BadInput
 from armillary.rollout.actions import resolve_actions
 from armillary.rollout.dreamer import Dreamer
-from armillary.store import write_json
 from armillary.types import Rollout, Verdict
 from armillary.worlds import World
 
@@ -92,7 +88,6 @@ def generate(
     guard.raise_if_blocked(verdicts)
 
     sidecar = {
-        "armillary": __version__,
         "kind": "generated video",
         "world": {"name": dreamer.world.name, "sha256": dreamer.world.sha256, "family": dreamer.world.family},
         "tokenizer": {"name": Path(dreamer.world.tokenizer.name).name, "sha256": dreamer.tokenizer.sha256},
@@ -104,14 +99,12 @@ def generate(
         "fps": dreamer.fps,
         "seed": seed,
         "sampling": options,
-        "guard": [dataclasses.asdict(v) for v in verdicts],
-        "pixels_sha256": hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest(),
-        "software": {"python": platform.python_version(), "torch": _torch_version(), "machine": platform.machine()},
+        "provenance": guard.record(pixels, dreamer.fps, verdicts, gate.describe()),
     }
     path = ""
     if out is not None:
         path = str(media.write_video(out, pixels, dreamer.fps))
-        write_json(Path(out).with_suffix(".json"), sidecar)
+        guard.seal(out, sidecar)
     return Rollout(pixels, dreamer.fps, known, plan, prompt, seed, verdicts, sidecar, path)
 
 
@@ -147,9 +140,3 @@ def _further(dreamer: Dreamer, known: int, num_frames: int) -> int:
     step = dreamer.temporal
     whole = 1 + -(-(num_frames - 1) // step) * step
     return whole - known
-
-
-def _torch_version() -> str:
-    import torch
-
-    return torch.__version__

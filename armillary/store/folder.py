@@ -63,6 +63,7 @@ def save_folder(
     with atomic_dir(path) as temporary:
         weights = temporary / "model.safetensors"
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, weights)
+        weights.chmod(0o644)  # safetensors makes it readable to its owner alone
         record = {"format": FORMAT, "family": family, "config": config, "sha256": sha256_file(weights)}
         write_json(temporary / "config.json", record | dict(extra or {}))
     return Path(path)

@@ -317,7 +317,7 @@ def generate(story: Story) -> dict[str, Any]:
             "given": rollout.num_given,
             "prompt": rollout.prompt,
             "actions": rollout.sidecar["actions"]["source"],
-            "pixels_sha256": rollout.sidecar["pixels_sha256"],
+            "pixels_sha256": rollout.sidecar["provenance"]["pixels"]["sha256"],
             "verdicts": [{k: v for k, v in dataclasses.asdict(x).items() if k != "seconds"} for x in rollout.verdicts],
         }
     return made

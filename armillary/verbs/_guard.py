@@ -46,6 +46,6 @@ def guard(
     refused = any(v.blocked for v in verdicts)
     if verify is not None:
         result["verify"] = guards.verify(verify)
-        refused = refused or not result["verify"].get("match", False)
+        refused = refused or not result["verify"]["ok"]
     result |= {"blocked": refused, "verdicts": [dataclasses.asdict(v) for v in verdicts]}
     return result, int(refused)

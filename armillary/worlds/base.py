@@ -104,8 +104,9 @@ class World(nn.Module):
         if actions is None:
             raise BadInput(f"World {self.name or self.family!r} takes actions ({', '.join(spec.names)}); none were given.")
         if actions.shape[-1] != spec.dim:
+            names = ", ".join(spec.names)
             raise BadInput(
-                f"World {self.name or self.family!r} takes actions of width {spec.dim} ({', '.join(spec.names)}); got width {actions.shape[-1]}."
+                f"World {self.name or self.family!r} takes actions of width {spec.dim} ({names}); got width {actions.shape[-1]}."
             )
         if actions.shape[1] < frames:
-            raise BadInput(f"{frames} frames want {frames} actions; got {actions.shape[1]}.")
+            raise BadInput(f"{frames} further frames want {frames} actions; got {actions.shape[1]}.")

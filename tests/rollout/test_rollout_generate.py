@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import numpy as np
@@ -28,7 +27,14 @@ def test_same_seed_same_bytes(dreamers, frames, family, tmp_path):
     steps = {"steps": 4} if family == "diffusion" else {}  # one step is nearly the mean, whatever the seed
     made = [
         armillary.generate(
-            dreamers[family], "a red square", frames=frames[:5], num_frames=9, seed=s, gate=OPEN, out=tmp_path / f"{n}.mp4", **steps
+            dreamers[family],
+            "a red square",
+            frames=frames[:5],
+            num_frames=9,
+            seed=s,
+            gate=OPEN,
+            out=tmp_path / f"{n}.mp4",
+            **steps,
         )
         for n, s in enumerate((3, 3, 4))
     ]
@@ -38,8 +44,9 @@ def test_same_seed_same_bytes(dreamers, frames, family, tmp_path):
     assert np.array_equal(made[0].frames[: made[0].num_given], frames[: made[0].num_given])
     sidecar = json.loads((tmp_path / "0.json").read_text())
     assert sidecar["seed"] == 3 and sidecar["world"]["sha256"] == dreamers[family].world.sha256
-    assert sidecar["pixels_sha256"] == hashlib.sha256(made[0].frames.tobytes()).hexdigest()
-    assert sidecar["guard"][0]["rail"] == "open"
+    assert sidecar["provenance"]["pixels"]["sha256"] == guard.sha256_pixels(made[0].frames)
+    assert sidecar["provenance"]["verdicts"][0]["rail"] == "open"
+    assert guard.verify(tmp_path / "0.mp4")["ok"]
 
 
 def test_from_a_prompt_alone_and_from_an_image(dreamers, frames, tmp_path):
@@ -81,7 +88,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(dreamers, given, word, tmp
     assert not list(tmp_path.iterdir())
 
 
-class Refusing:
+class Refusing(guard.Open):
     """A gate that refuses on one side."""
 
     def __init__(self, before: bool) -> None:

@@ -1,7 +1,7 @@
 """Text laid over the picture afterwards: captions, titles, logos. Text that belongs to the scene moves with it and is let through.
 
 First a cheap look for strokes that stand still on the screen while the picture around them changes. Only where there are some, and only
-where an OCR engine is installed, a few frames are read: boxes that stay in place count. Without OCR the strokes alone decide, under a
+where an OCR engine is installed, a few looks are read: boxes that stay in place count. Without OCR the strokes alone decide, under a
 higher threshold, and the clip says so (`tags["text_by"]`). In a scene that does not move, laid-over text and a sign on a wall cannot be
 told apart: it is measured as `text_still`, and only much of it is rejected.
 """
@@ -18,8 +18,11 @@ import numpy as np
 from armillary.curate.analyse import Look
 from armillary.curate.stage import Context, above, noted
 from armillary.errors import require
-from armillary.media import Reader
+from armillary.media import resize
 from armillary.types import Clip
+
+
+WIDE = 320  # the size strokes are looked for at
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class TextConfig:
     Args:
         max_area: most laid-over text read by OCR. max_still: most text in all, where nothing around it moves.
         max_strokes: most stroke area where there is no OCR.
-        ocr: whether to read at all. frames: how many are read. side: their longer side in pixels.
+        ocr: whether to read at all. frames: how many looks are read.
         confidence: least of a word.
         stroke: gradient in 8-bit steps from which a pixel is an edge. moving: change around a box, in 8-bit steps.
     """
@@ -39,7 +42,6 @@ class TextConfig:
     max_strokes: float = 0.012
     ocr: bool = True
     frames: int = 3
-    side: int = 640
     confidence: float = 0.75
     stroke: float = 60.0
     moving: float = 4.0
@@ -90,11 +92,12 @@ class Text:
             tag = "strokes" if not clip.rejected else "strokes (rejected before)"
             why = "strokes that stand over the picture"
             return noted(clip, {**scores, "text": area}, {"text_by": tag}, above("text", area, c.max_strokes, why))
-        read: list[list[Box]] = []
-        for frame in self._frames(clip, context, looks):
-            read.append(words(engine, frame, c.confidence))
-            if not read[-1]:  # reading is dear: the first frame without a word settles it
-                return noted(clip, {**scores, "text": 0.0, "text_still": 0.0}, {"text_by": "ocr"})
+        pictures = self._pictures(looks)
+        if not any(words(engine, part, c.confidence) for part in _parts(pictures[0], boxes)):
+            return noted(
+                clip, {**scores, "text": 0.0, "text_still": 0.0}, {"text_by": "ocr"}
+            )  # reading is dear: this settles it
+        read = [words(engine, picture, c.confidence) for picture in pictures]
         stay = [_with_surroundings(b, looks) for b in standing(read)]
         laid = sum(b.area for b in stay if b.around > c.moving)
         still = sum(b.area for b in stay if b.around <= c.moving)
@@ -103,34 +106,43 @@ class Text:
         rejections = rejections or above("text", laid + still, c.max_still, f"much text that stands still: {said!r}")
         return noted(clip, {**scores, "text": laid, "text_still": still}, {"text_by": "ocr"}, rejections)
 
-    def _frames(self, clip: Clip, context: Context, looks: list[Look]) -> Iterator[np.ndarray]:
-        """A few frames, evenly spread, large enough to read; the middle one first."""
+    def _pictures(self, looks: list[Look]) -> list[np.ndarray]:
+        """A few looks, evenly spread; the middle one first."""
         count = min(self.config.frames, len(looks))
         picks = sorted(
             {int(i) for i in np.linspace(0, len(looks) - 1, count).round()}, key=lambda i: abs(2 * i - len(looks) + 1)
         )
-        ratio = min(1.0, self.config.side / max(clip.width, clip.height))
-        size = (max(32, round(clip.height * ratio)), max(32, round(clip.width * ratio)))
-        if max(looks[0].rgb.shape[:2]) >= max(size):
-            yield from (looks[i].rgb for i in picks)
-            return
-        with Reader(context.path) as source:
-            for i in picks:
-                found = next(source.frames(looks[i].time), None)
-                if found is not None:
-                    yield source.pixels(found[1], size)
+        return [looks[i].rgb for i in picks]
+
+
+def _parts(picture: np.ndarray, boxes: list[Box], most: int = 4) -> list[np.ndarray]:
+    """The largest boxes cut out with room around them; letters smaller than what OCR likes are enlarged."""
+    h, w = picture.shape[:2]
+    out = []
+    for box in sorted(boxes, key=lambda b: -b.area)[:most]:
+        room = max(6, round(0.6 * (box.bottom - box.top) * h))
+        top, bottom = max(0, round(box.top * h) - room), min(h, round(box.bottom * h) + room)
+        left, right = max(0, round(box.left * w) - room), min(w, round(box.right * w) + room)
+        part = picture[top:bottom, left:right]
+        out.append(resize(part, (2 * part.shape[0], 2 * part.shape[1])) if bottom - top < 64 else part)
+    return out
 
 
 def strokes(looks: list[Look], c: TextConfig) -> list[Box]:
     """Boxes of dense edges that stand still in every look, with how much changes around them.
 
-    Looks are compared at no more than 320 pixels across; fewer than three tell nothing.
+    Looks are compared at no more than `WIDE` pixels across; fewer than three tell nothing.
     """
     if len(looks) < 3:
         return []
     cv2 = require("cv2", "finding text")
     picks = np.unique(np.linspace(0, len(looks) - 1, min(8, len(looks))).round().astype(int))
-    grey = np.stack([cv2.cvtColor(looks[i].rgb, cv2.COLOR_RGB2GRAY) for i in picks])
+    h, w = looks[0].rgb.shape[:2]
+    ratio = min(1.0, WIDE / max(h, w))
+    size = (round(w * ratio), round(h * ratio))
+    grey = np.stack(
+        [cv2.resize(cv2.cvtColor(looks[i].rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA) for i in picks]
+    )
     h, w = grey.shape[1:]
     if min(h, w) < 48:
         return []
