@@ -39,8 +39,9 @@ class Reel:
         return self.memory[layer] if self.started else None
 
     def remember(self, layer: nn.Module, value: Tensor) -> None:
+        """Keep `value`, which owns its memory: a view would keep alive all of what it looks at."""
         if self.keep:
-            self.memory[layer] = value.detach().clone()
+            self.memory[layer] = value.detach()
 
 
 def fold(video: Tensor) -> Tensor:
@@ -81,7 +82,8 @@ class TemporalConv(nn.Conv2d):
             # A strided kernel ends on its frame too: frame 0 alone fills the first window.
             past = x[:, :, :1].expand(-1, -1, self.kernel_size[0] - 1, -1)
         whole = torch.cat((past, x), dim=2).contiguous(memory_format=torch.channels_last)
-        reel.remember(self, whole[:, :, whole.shape[2] - self.history :])
+        if reel.keep:
+            reel.remember(self, whole[:, :, whole.shape[2] - self.history :].clone())
         return uncolumns(super().forward(whole), frames.shape[2])
 
 

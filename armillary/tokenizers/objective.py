@@ -100,10 +100,12 @@ class TokenizerObjective(nn.Module):
             ids = self.tokenizer.quantizer.ids(latents.detach())
             metrics["codes"] = torch.tensor(float(ids.unique().numel()))
         else:
-            metrics["spread"] = latents.detach().std()
+            spread = latents.std()
+            metrics["spread"] = spread.detach()
             if config.noise:
                 noise = torch.randn(latents.shape, generator=rng, device=rng.device, dtype=torch.float32).to(latents)
-                latents = latents + config.noise * metrics["spread"] * noise
+                # The gradient sees that larger latents get larger noise; else they would grow without end to drown it.
+                latents = latents + config.noise * spread * noise
         made = self.tokenizer.render(latents)
         weight = saliency(video, config.saliency, config.contrast) if config.saliency else torch.ones_like(video[:, :1])
         loss = torch.zeros((), device=video.device)

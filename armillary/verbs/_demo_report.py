@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from armillary import __version__, media
 from armillary.evaluate.blocks import (
     Block,
@@ -170,13 +168,12 @@ def _footage(story: Story) -> Section:
         f"for evaluation. The first were joined into {film['films']} raw films with hard cuts, a dissolve, a frozen stretch, "
         "burnt-in text, a near duplicate, and one file cut off in the middle."
     )
-    films = sorted((story.out / "footage").glob("film-[0-9f]*.mp4"))[:3]
-    movies = [Movie(p.stem, _thin(media.read_video(p).frames), 20.0) for p in films]
-    return Section("Raw footage", [Prose(text), Videos([Group([m]) for m in movies], note="Shown at double speed.")])
-
-
-def _thin(frames: np.ndarray) -> np.ndarray:
-    return media.resize(frames, (128, 128))
+    films = {p.stem: media.read_video(p).frames for p in sorted((story.out / "footage").glob("film-[0-9fr]*.mp4"))}
+    length = min(map(len, films.values()))
+    movies = [Movie(name, media.resize(frames[:length], (128, 128)), 15.0) for name, frames in list(films.items())[-4:]]
+    return Section(
+        "Raw footage", [Prose(text), Videos([Group(movies)], note=f"The first {length} frames of some, half again as fast.")]
+    )
 
 
 def _curation(story: Story) -> Section:
@@ -228,12 +225,10 @@ def _curation(story: Story) -> Section:
 def _curve(story: Story, stage: str, title: str) -> Chart:
     curve = story.results[stage]["curve"]
     series = []
-    for name in ("loss", "held-out/loss"):
-        points = [(row["step"], row[name]) for row in curve if name in row and "step" in row]
+    for kind in ("train", "held-out"):
+        points = [(row["step"], row["loss"]) for row in curve if row["of"] == kind]
         if points:
-            series.append(
-                Series(name.replace("/loss", "").replace("loss", "training"), [x for x, _ in points], [y for _, y in points])
-            )
+            series.append(Series("training" if kind == "train" else kind, [x for x, _ in points], [y for _, y in points]))
     return Chart(title, series, "step", "loss")
 
 

@@ -134,13 +134,14 @@ def _run(story: Story, stage: str, config: RunConfig) -> dict[str, Any]:
     result = train(config, story.out / stage)
     if not result.finished:  # Ctrl-C ended it in good order
         raise KeyboardInterrupt
-    curve = [json.loads(line) for line in (story.out / stage / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (story.out / stage / "metrics.jsonl").read_text().splitlines()]
+    curve = [{"of": row["kind"], "step": row["step"], "loss": round(row["loss"], 6)} for row in rows if "loss" in row]
     return {
         "recipe": config.name,
         "start": getattr(config.model, "start", "") or "random weights",
         "steps": result.steps,
         "metrics": {k: round(float(v), 6) for k, v in result.metrics.items()},
-        "curve": [{k: round(float(v), 6) for k, v in row.items() if isinstance(v, (int, float))} for row in curve],
+        "curve": curve,
     }
 
 

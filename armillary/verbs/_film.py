@@ -35,33 +35,32 @@ class Shot:
 def make_films(episodes: Sequence[Episode], folder: Path, camera: str = "front", per_film: int = 6) -> list[Path]:
     """Write `folder/film-*.mp4` from `episodes` (at least eight) and `folder/truth.json` with the shots of each.
 
-    The first film also holds a dissolve, a static stretch and burnt-in text; a second one repeats an episode as a
-    smaller, harder compressed copy; the last file is cut off in the middle and cannot be read.
+    The first film also holds a dissolve, a static stretch and burnt-in text; the second, of a smaller picture and compressed harder,
+    repeats an episode of the first; the last file is cut off in the middle.
     """
     shown = [(e.id, media.resize(e.frames[camera], (SIZE, SIZE))) for e in episodes]
     fps = episodes[0].fps
     truth: dict[str, list[dict]] = {}
     paths: list[Path] = []
 
-    def write(name: str, parts: Sequence[tuple[str, str, str, np.ndarray]]) -> None:
+    def write(name: str, parts: Sequence[tuple[str, str, str, np.ndarray]], size: int = SIZE, crf: int = 16) -> None:
         film, shots = _join(parts)
-        paths.append(Path(media.write_video(folder / name, film, fps, crf=16)))
+        paths.append(Path(media.write_video(folder / name, media.resize(film, (size, size)), fps, crf=crf)))
         truth[name] = [asdict(s) for s in shots]
 
-    (a, first), (b, second), (c, third), (d, fourth), (e, fifth) = shown[:5]
+    (a, first), (b, second), (c, third), (d, fourth), (e, fifth), (f, sixth) = shown[:6]
     write(
         "film-flaws.mp4",
         [
             (a, "plain", "start", first),
             (b, "plain", "cut", second),
             (c, "plain", "dissolve", third),
-            (c, "static", "cut", _still(third[0], 30)),
+            (f, "static", "cut", _still(sixth[0], 30)),
             (d, "text", "cut", _burn(fourth, "CAM 02  REC  22:14")),
             (e, "plain", "cut", fifth),
         ],
     )
-    copy = media.resize(media.resize(first[1:], (SIZE * 5 // 8, SIZE * 5 // 8)), (SIZE, SIZE))
-    write("film-repeat.mp4", [(shown[5][0], "plain", "start", shown[5][1]), (a, "duplicate", "cut", copy)])
+    write("film-repeat.mp4", [(f, "plain", "start", sixth), (a, "duplicate", "cut", first[1:])], SIZE * 5 // 8, crf=26)
     rest = shown[6:]
     for k in range(0, len(rest), per_film):
         group = rest[k : k + per_film]

@@ -111,3 +111,17 @@ def test_a_batch_without_video_or_of_a_wrong_length_is_refused():
         objective("continuous")(Batch(), torch.Generator())
     with pytest.raises(BadInput, match="1 \\+ 4·k"):
         objective("continuous")(Batch(video=moving_square(frames=4)), torch.Generator())
+
+
+def test_latents_gain_nothing_by_being_large():
+    """Noise grows with the latents, and the gradient knows it: the loss is level along their scale."""
+    model, batch = objective("continuous", noise=0.3), Batch(video=moving_square())
+    tokenizer = model.tokenizer
+    embed = tokenizer.embed
+    scale = torch.ones((), requires_grad=True)
+    tokenizer.embed = lambda video: embed(video) * scale  # type: ignore[method-assign]
+    render = tokenizer.render
+    tokenizer.render = lambda latents: render(latents / scale)  # type: ignore[method-assign]
+    loss, _ = model(batch, torch.Generator().manual_seed(0))
+    loss.backward()
+    assert scale.grad.abs() < 1e-4 * loss.detach()

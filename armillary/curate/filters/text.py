@@ -9,7 +9,6 @@ told apart: it is measured as `text_still`, and only much of it is rejected.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,6 @@ from armillary.curate.stage import Context, above, noted
 from armillary.errors import require
 from armillary.media import resize
 from armillary.types import Clip
-
 
 WIDE = 320  # the size strokes are looked for at
 
