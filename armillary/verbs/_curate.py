@@ -17,13 +17,13 @@ def curate(
     runner: str = "processes",
     set: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]] = (),
     shards: bool = True,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
     """Split, filter, caption, deduplicate and shard raw video.
 
     One broken file is a row in the report, not the end of the run. An interrupted run goes on where it was; the result depends on the
-    files and the settings alone.
+    files and the settings alone. Ends with exit code 1 when more files failed than `max_error_rate` allows.
 
-    Example: armillary curate footage/ more/*.mp4 --out curated --set min_seconds=2
+    Example: armillary curate footage/ more/*.mp4 --out curated --set split.min_seconds=2
 
     Args:
         sources: files, folders or globs.
@@ -44,7 +44,7 @@ def curate(
     report = run(list(sources), out, override(CurateConfig(), set), runner)
     tars = write_shards(report.kept, out / "shards") if shards and report.kept else []
     reasons = Counter(r.reason for c in report.clips for r in c.rejected)
-    return {
+    result = {
         "out": str(out),
         "sources": report.num_sources,
         "clips": len(report.clips),
@@ -57,3 +57,4 @@ def curate(
         "shards": [{"path": s.path, "bucket": s.bucket, "clips": s.num_clips, "sha256": s.sha256} for s in tars],
         "seconds": round(time.monotonic() - began, 2),
     }
+    return result, int(not report.ok)

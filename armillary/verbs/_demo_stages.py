@@ -77,7 +77,9 @@ def curate(story: Story) -> dict[str, Any]:
     from armillary.verbs import curate as verb
 
     source = story.out / "footage" if simulated(story) else Path(story.settings["videos"])
-    result = verb((str(source),), out=story.out / "curated")
+    # A folder of which most is broken is still worth showing; with nothing kept the next stage says so.
+    result, _ = verb((str(source),), out=story.out / "curated")
+    result.pop("seconds")
     result["against truth"] = _against_truth(story) if simulated(story) else {}
     return result
 

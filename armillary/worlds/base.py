@@ -109,4 +109,4 @@ class World(nn.Module):
                 f"World {self.name or self.family!r} takes actions of width {spec.dim} ({names}); got width {actions.shape[-1]}."
             )
         if actions.shape[1] < frames:
-            raise BadInput(f"{frames} further frames want {frames} actions; got {actions.shape[1]}.")
+            raise BadInput(f"{frames} frames want {frames} actions; got {actions.shape[1]}.")
