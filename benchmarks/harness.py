@@ -52,7 +52,9 @@ def _seconds(run: Callable[[], Any]) -> float:
 def report(script: str, ratios: dict[str, dict[str, Any]], figures: dict[str, Any], options: argparse.Namespace) -> None:
     """Print the result, and with --save write it beside the script."""
     root = Path(script).resolve().parent
-    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
     result = {
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
         "commit": commit,
@@ -67,7 +69,9 @@ def report(script: str, ratios: dict[str, dict[str, Any]], figures: dict[str, An
         print(json.dumps(result))
         return
     for name, ratio in ratios.items():
-        print(f"{name}: {ratio['median']:.2f}x {ratio['peer']} (min {ratio['min']:.2f}, max {ratio['max']:.2f}, n {ratio['n']})")
+        print(
+            f"{name}: {ratio['median']:.2f}x {ratio['peer']} (min {ratio['min']:.2f}, max {ratio['max']:.2f}, n {ratio['n']})"
+        )
     for name, value in figures.items():
         print(f"{name}: {value}")
 

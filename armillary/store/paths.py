@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from armillary.errors import BadInput, did_you_mean
+from armillary.store.atomic import read_json
 
 
 def weights_root() -> Path:
@@ -27,8 +28,10 @@ def find_weights(name_or_folder: str | Path, kind: str = "model") -> Path:
     if (given / "config.json").is_file():
         return given
     root = weights_root()
-    known = sorted(p.parent.name for p in root.glob("*/config.json"))
-    if str(name_or_folder) in known:
+    families = {p.parent.name: read_json(p).get("family") for p in sorted(root.glob("*/config.json"))}
+    # Suggestions are of the kind that was asked for; a name of another kind is still found, and refused where it is loaded.
+    known = [n for n, family in families.items() if kind not in families.values() or family == kind]
+    if str(name_or_folder) in families:
         return root / str(name_or_folder)
     if given.exists():
         raise BadInput(f"{given} exists but is no checkpoint folder: it has no config.json.")

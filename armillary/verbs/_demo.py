@@ -12,8 +12,8 @@ def demo(
     *,
     out: Path = Path("runs/demo"),
     videos: Path | None = None,
-    episodes: int = 48,
-    held_out: int = 16,
+    episodes: int = 36,
+    held_out: int = 12,
     effort: float = 1.0,
     seed: int = 0,
 ) -> dict[str, Any]:

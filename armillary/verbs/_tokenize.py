@@ -78,7 +78,7 @@ def tokenize(
     write_bytes(out, save({k: v.contiguous() for k, v in tensors.items()}, metadata=facts))
     result: dict[str, Any] = {
         "out": str(out),
-        "kind": "tokens" if "ids" in tensors else "latents",
+        "made": "tokens" if "ids" in tensors else "latents",
         "shape": list(next(iter(tensors.values())).shape),
         "frames": len(frames),
         "size": [h, w],

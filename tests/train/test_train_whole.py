@@ -147,3 +147,28 @@ def test_an_autoregressive_world_on_video_tokens(tmp_path):
     assert world.family == "autoregressive" and world.tokenizer.vocab == 1000 and world.tokenizer.temporal == 4
     with pytest.raises(BadInput, match="push forward"):
         dataclasses.replace(model, unroll_prob=0.5).build(data.build())
+
+
+def test_a_kept_encoder_gives_the_same_latents_and_its_world_goes_on(made):
+    root, tokenizer, world, data = made
+    before = tokenizers.load(tokenizer.model)
+    pixels = dataclasses.replace(SOURCE, frames=3)
+    tuned = train(
+        run("tune", TokenizerRun("", start=str(tokenizer.model), freeze="encoder"), pixels, 6), root / "tune", progress=False
+    )
+    after = tokenizers.load(tuned.model)
+    video = pixels.build("held-out").batch(0, 2, 0).video
+    assert torch.equal(before.encode(video).values, after.encode(video).values)
+    assert not torch.equal(before.reconstruct(video), after.reconstruct(video))
+    assert after.extra["encoder_of"] == before.sha256
+    on = dataclasses.replace(data, tokenizer=str(tuned.model))
+    further = train(run("further", WorldRun("", start=str(world.model)), on, 3), root / "further", progress=False)
+    assert worlds.load(further.model).tokenizer.sha256 == after.sha256
+    moved = train(run("moved", TokenizerRun("", start=str(tokenizer.model)), pixels, 3), root / "moved", progress=False)
+    with pytest.raises(BadInput, match="was trained on tokenizer"):
+        train(
+            run("lost", WorldRun("", start=str(world.model)), dataclasses.replace(data, tokenizer=str(moved.model)), 3),
+            root / "lost",
+        )
+    with pytest.raises(BadInput, match=r"without model\.start"):
+        train(run("none", TokenizerRun("frame-c8", overrides=SMALL, freeze="encoder"), pixels, 3), root / "none")

@@ -52,7 +52,7 @@ def test_a_stage_that_failed_runs_again_and_the_others_do_not(tmp_path):
 
 def test_other_settings_want_another_folder(tmp_path):
     Story(tmp_path / "s", {"n": 1}).tell(stages([]))
-    with pytest.raises(BadInput, match="other settings .n."):
+    with pytest.raises(BadInput, match=r"other settings .n."):
         Story(tmp_path / "s", {"n": 2}).tell(stages([]))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
