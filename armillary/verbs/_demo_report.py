@@ -197,7 +197,7 @@ def _curation(story: Story) -> Section:
             [
                 Figure(str(len(rows)), "clips found"),
                 Figure(str(len(kept)), "clips kept", f"{sum(r['end'] - r['start'] for r in kept):.0f} s of video"),
-                Figure(str(len(result.get("errors", ()))), "files that could not be read", "listed below"),
+                Figure(str(len(result.get("errors", ()))), "damaged files", "listed below"),
             ]
         )
     ]
@@ -213,7 +213,7 @@ def _curation(story: Story) -> Section:
     if errors := result.get("errors"):
         blocks.append(
             Table(
-                ("file", "kind", "reason"), [(Path(e["source"]).name, e["kind"], e["reason"]) for e in errors], "Files not read"
+                ("file", "kind", "reason"), [(Path(e["source"]).name, e["kind"], e["reason"]) for e in errors], "Damaged files"
             )
         )
     blocks.append(
