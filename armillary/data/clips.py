@@ -190,7 +190,8 @@ def _curated(root: Path) -> Iterator[_Source]:
         file = next((p for p in (root / path, Path(path), root / "clips" / Path(path).name) if p.is_file()), None)
         if file is None:
             raise BadInput(f"{root}/clips.jsonl, line {number}, names {path}, which is not there.")
-        yield _Source(name, file, str(row.get("source") or name), str(row.get("caption") or ""))
+        # Sources go by their file's name: where a folder lies must not decide what is held out.
+        yield _Source(name, file, Path(str(row.get("source") or name)).name, str(row.get("caption") or ""))
 
 
 def _shard(path: Path, root: Path) -> Iterator[_Source]:
