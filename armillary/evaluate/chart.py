@@ -25,7 +25,11 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     raw = span / max(about, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    slack = 1e-6 * step  # a bound that float noise puts beside a round number needs no further tick
+    first, last = math.floor((low + slack) / step), math.ceil((high - slack) / step)
+    # Far from zero the quotient itself is rounded, and may have stepped over the bound.
+    first -= first * step > low + slack
+    last += last * step < high - slack
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
