@@ -19,6 +19,8 @@ EXTRAS = {
     "mujoco": "sim",
     "gymnasium": "sim",
     "pyarrow": "data",
+    "faiss": "curate",
+    "ray": "ray",
     "cv2": "curate",
     "sklearn": "curate",
     "onnxruntime": "guard",

@@ -71,6 +71,7 @@ class Clip:
         id: stable hash of source content and span.
         source: the file it was cut from.
         start, end: seconds on the source's own clock (PTS x time base), half open.
+        start_frame: number of its first frame in the source; num_frames: from there on.
         path: the cut mp4, once written.
         embedding: unit vector float32 `d`, once computed.
         rejected: empty for a kept clip.
@@ -84,6 +85,7 @@ class Clip:
     width: int = 0
     height: int = 0
     fps: float = 0.0
+    start_frame: int = 0
     num_frames: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -2,9 +2,10 @@
 
 from armillary.curate.config import CurateConfig
 from armillary.curate.filters import FILTERS
-from armillary.curate.pipeline import CurateReport, curate, find_sources, load_clips
+from armillary.curate.pipeline import CurateReport, curate, load_clips, refilter
 from armillary.curate.runners import RUNNERS
 from armillary.curate.shots import ShotConfig, SmallFrames, Transition, detect
+from armillary.curate.sources import find_sources
 
 __all__ = [
     "FILTERS",
@@ -18,4 +19,5 @@ __all__ = [
     "detect",
     "find_sources",
     "load_clips",
+    "refilter",
 ]

@@ -1,25 +1,32 @@
 """One pass over a file: every frame once, very small; a few frames larger; nothing kept that a later stage could not use.
 
 Three clocks run over the same decode: every frame at 48x28 for shots and freezing, four grey pictures a second for flow, two colour
-pictures a second for quality, text, type, hashes and captions. A long file comes as segments of a few minutes, so that memory does not
-grow with it; a segment's end is a boundary between clips like any other.
+pictures a second for quality, text, type, hashes and captions. The result comes in windows of a minute on a fixed grid, so that memory does
+not grow with the file. A window is seen together with a few seconds before and after it, and the clocks tick on the file's own time: put
+together again (`join`), windows say the same wherever decoding began. A window's end is no boundary between clips.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from armillary.curate.embed import phash, picture_vector
 from armillary.curate.flow import Flow, FlowRow
 from armillary.curate.measure import measure
 from armillary.curate.shots import SMALL, ShotConfig, SmallFrames, Transition, detect
 from armillary.errors import Failed, require
 from armillary.media import Reader, VideoInfo
 from armillary.media.decode import upright
+
+AROUND = 3.0  # seconds a window is seen with on either side
+QUALITY = 92  # of the pictures kept as JPEG
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class AnalyseConfig:
     Args:
         flow_rate: grey pictures a second, side: their longer side in pixels.
         look_rate: colour pictures a second, look_side: theirs; large enough to read what is written in them.
-        segment: seconds held in memory at once.
+        window: seconds held in memory at once. segment: seconds decoded in one task; a whole number of windows.
         fast: decode without the deblocking filter: a quarter less time, blockier looks.
     """
 
@@ -37,22 +44,61 @@ class AnalyseConfig:
     look_rate: float = 2.0
     side: int = 320
     look_side: int = 480
-    segment: float = 180.0
+    window: float = 60.0
+    segment: float = 240.0
     fast: bool = False
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Bytes in a file, read when they are wanted: `size` of them from `offset` on."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+@dataclass(frozen=True)
 class Look:
-    """One colour picture: uint8 `h w 3`, its time, and what was measured at full size (`measure.measure`)."""
+    """One colour picture.
+
+    Args:
+        picture: uint8 `h w 3`, or a JPEG of it, at hand or on disk.
+        measures: what was measured at full size (`measure.measure`).
+        vector: of the picture before it became a JPEG (`embed.picture_vector`), float32. hash: `embed.phash`.
+    """
 
     time: float
-    rgb: np.ndarray
+    picture: np.ndarray | bytes | Stored
     measures: dict[str, float]
+    vector: np.ndarray | None = None
+    hash: int = 0
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """uint8 `h w 3`. A JPEG is decoded each time it is asked for."""
+        if isinstance(self.picture, np.ndarray):
+            return self.picture
+        cv2 = require("cv2", "curation")
+        packed = self.picture if isinstance(self.picture, bytes) else self.picture.read()
+        return cv2.cvtColor(cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    @staticmethod
+    def of(time: float, rgb: np.ndarray, measures: dict[str, float]) -> Look:
+        """A look as it is kept: measured, hashed, then packed."""
+        cv2 = require("cv2", "curation")
+        _, packed = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        return Look(time, packed.tobytes(), measures, picture_vector(rgb).astype(np.float32), phash(rgb))
 
 
 @dataclass(frozen=True)
 class Segment:
-    """What one stretch of a file showed.
+    """What a stretch of a file showed: one window, several joined, or all of it.
 
     Args:
         times: of every frame, float64 `n`.
@@ -61,6 +107,7 @@ class Segment:
         transitions: in indices of `times`. gaps: indices of frames before which some are missing.
         keys: which frames are key frames, bool `n`.
         end: when the last frame stops being shown.
+        lost: frames that did not decode, at least; errors: what the decoder said of them.
     """
 
     info: VideoInfo
@@ -76,6 +123,7 @@ class Segment:
     looks: tuple[Look, ...]
     lost: int = 0
     gaps: tuple[int, ...] = ()
+    errors: tuple[str, ...] = ()
 
     def within(self, start: float, end: float) -> slice:
         """Indices of the frames with `start <= time < end`."""
@@ -92,8 +140,8 @@ class Segment:
 
 
 @dataclass
-class _Growing:
-    """A segment while it is filled."""
+class _Held:
+    """The frames of a window and of what is seen around it, while they come in."""
 
     times: list[float] = field(default_factory=list)
     keys: list[bool] = field(default_factory=list)
@@ -101,46 +149,76 @@ class _Growing:
     flow: list[FlowRow] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
 
+    def drop(self, before: float) -> None:
+        """Let go of everything earlier than `before`."""
+        n = int(np.searchsorted(self.times, before - 1e-6))
+        for row in (self.times, self.keys, *self.planes):
+            del row[:n]
+        self.flow = [r for r in self.flow if r.time >= before]
+        self.looks = [k for k in self.looks if k.time >= before]
+
+
+def windows(info: VideoInfo, config: AnalyseConfig) -> int:
+    """How many windows a file of the declared length has; 1 when it declares none."""
+    return max(1, math.ceil(info.duration / config.window - 1e-6))
+
 
 def analyse(
-    reader: Reader, config: AnalyseConfig | None = None, shots: ShotConfig | None = None, deadline: float | None = None
+    reader: Reader,
+    config: AnalyseConfig | None = None,
+    shots: ShotConfig | None = None,
+    deadline: float | None = None,
+    first: int = 0,
+    count: int | None = None,
 ) -> Iterator[Segment]:
-    """Segments of an open file, in order.
+    """Windows of an open file, in order; one after the last that holds a frame there is none.
 
     Args:
         deadline: `time.monotonic()` after which to give up.
+        first: number of the window to begin with; the file is sought when it is not 0.
+        count: how many windows; None: to the end of the file.
 
     Raises:
         Failed: when the deadline passes.
     """
-    c = config or AnalyseConfig()
-    info, flow, grow = reader.info, Flow(), _Growing()
-    long_side = max(info.width, info.height)
-    ratio = min(1.0, c.look_side / long_side)
+    c, info = config or AnalyseConfig(), reader.info
+    origin, flow, held = info.start, Flow(), _Held()
+    ratio = min(1.0, c.look_side / max(info.width, info.height))
     size = (max(2, round(info.height * ratio)), max(2, round(info.width * ratio)))
-    next_flow = next_look = -np.inf
-    for seconds, frame in reader.frames():
-        if deadline is not None and len(grow.times) % 32 == 0 and time.monotonic() > deadline:
+    begin = origin + first * c.window
+    stop = math.inf if count is None else begin + count * c.window
+    flow_tick = look_tick = -math.inf
+    lost = 0
+    source = reader.frames(None if first == 0 else begin - AROUND, None if count is None else stop + AROUND)
+    for number, (seconds, frame) in enumerate(source):
+        if deadline is not None and number % 32 == 0 and time.monotonic() > deadline:
             raise Failed(f"{info.path} took longer than allowed; {seconds:.0f} s of it were seen.")
-        if grow.times and seconds - grow.times[0] >= c.segment:
-            yield _close(reader, grow, seconds, shots)
-            grow = _Growing()
-            flow.forget()
-        grow.times.append(seconds)
-        grow.keys.append(bool(frame.key_frame))
-        for kept, plane in zip(grow.planes, small_planes(frame)):
+        while seconds >= begin + c.window + AROUND and begin < stop:
+            if (done := _close(reader, held, begin, begin + c.window, shots, reader.lost - lost)) is not None:
+                yield done
+            lost, begin = reader.lost, begin + c.window
+            held.drop(begin - AROUND)
+        held.times.append(seconds)
+        held.keys.append(bool(frame.key_frame))
+        for kept, plane in zip(held.planes, small_planes(frame)):
             kept.append(plane)
-        if seconds >= next_flow - 1e-6:
-            next_flow = seconds + 1.0 / c.flow_rate
+        if (tick := math.floor((seconds - origin) * c.flow_rate + 1e-6)) > flow_tick:
+            flow_tick = tick
             row = flow.feed(seconds, grey_of(reader, frame, c.side))
             if row is not None:
-                grow.flow.append(row)
-        if seconds >= next_look - 1e-6:
-            next_look = seconds + 1.0 / c.look_rate
-            grow.looks.append(Look(seconds, reader.pixels(frame, size), measure(luma(frame))))
-    if grow.times:
-        fps = info.fps or 25.0
-        yield _close(reader, grow, grow.times[-1] + 1.0 / fps, shots)
+                held.flow.append(row)
+        if (tick := math.floor((seconds - origin) * c.look_rate + 1e-6)) > look_tick:
+            look_tick = tick
+            if seconds >= begin - 1e-6:  # what lies before belongs to another window
+                held.looks.append(Look.of(seconds, reader.pixels(frame, size), measure(luma(frame))))
+    while held.times and begin < stop and held.times[-1] >= begin - 1e-6:
+        last = held.times[-1] < begin + c.window
+        if (done := _close(reader, held, begin, begin + c.window, shots, reader.lost - lost)) is not None:
+            yield done
+        lost, begin = reader.lost, begin + c.window
+        held.drop(begin - AROUND)
+        if last:
+            return
 
 
 def small_planes(frame: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,32 +267,89 @@ def luma(frame: Any) -> np.ndarray:
     return frame.reformat(format="gray").to_ndarray()
 
 
-def _close(reader: Reader, grow: _Growing, end: float, shots: ShotConfig | None) -> Segment:
-    times = np.asarray(grow.times, np.float64)
-    y, u, v = (np.stack(p) for p in grow.planes)
-    steps = np.diff(times)
-    usual = float(np.median(steps)) if len(steps) else 1.0 / (reader.info.fps or 25.0)
-    declared = 1.0 / reader.info.fps if reader.info.fps else usual
-    hole = (
-        3.5 * min(usual, declared) if reader.lost else max(1.0, 8 * usual)
-    )  # in a damaged file a small hole is missing frames
-    gaps = tuple(int(i) + 1 for i in np.flatnonzero(steps > hole))
+def _close(reader: Reader, held: _Held, begin: float, stop: float, shots: ShotConfig | None, lost: int) -> Segment | None:
+    """The window `[begin, stop)` out of what is held; None when no frame lies in it.
+
+    Transitions that begin up to half a second outside are reported too: the neighbour may have seen them begin on this side.
+    """
+    times = np.asarray(held.times, np.float64)
+    a, b = (int(i) for i in np.searchsorted(times, [begin - 1e-6, stop - 1e-6]))
+    if a == b:
+        return None
+    y, u, v = (np.stack(p) for p in held.planes)
     change, peak = _changes(y)
     wide = y.astype(np.float32)
+    found = detect(SmallFrames(y, u, v), 1.0 / max(usual_step(times, reader.info), 1e-3), shots)
+    near = [t for t in found if begin - 0.5 <= times[t.start] < stop + 0.5]
+    end = float(times[b]) if b < len(times) else float(times[-1]) + 1.0 / (reader.info.fps or 25.0)
+    own = slice(a, b)
     return Segment(
         info=reader.info,
-        times=times,
+        times=times[own],
         end=end,
-        change=change,
-        change_peak=peak,
-        luma=wide.mean((1, 2)),
-        contrast=wide.std((1, 2)),
-        keys=np.asarray(grow.keys, bool),
-        transitions=tuple(detect(SmallFrames(y, u, v), 1.0 / max(usual, 1e-3), shots)),
-        flow=tuple(grow.flow),
-        looks=tuple(grow.looks),
-        lost=reader.lost,
-        gaps=gaps,
+        change=change[own],
+        change_peak=peak[own],
+        luma=wide.mean((1, 2))[own],
+        contrast=wide.std((1, 2))[own],
+        keys=np.asarray(held.keys, bool)[own],
+        transitions=tuple(Transition(t.kind, t.start - a, t.end - a, t.score) for t in near),
+        flow=tuple(r for r in held.flow if begin - 1e-6 <= r.time < stop - 1e-6),
+        looks=tuple(k for k in held.looks if begin - 1e-6 <= k.time < stop - 1e-6),
+        lost=lost,
+        gaps=find_gaps(times[own], reader.info, lost),
+        errors=tuple(reader.errors[:3]) if lost else (),
+    )
+
+
+def usual_step(times: np.ndarray, info: VideoInfo) -> float:
+    steps = np.diff(times)
+    return float(np.median(steps)) if len(steps) else 1.0 / (info.fps or 25.0)
+
+
+def find_gaps(times: np.ndarray, info: VideoInfo, lost: int) -> tuple[int, ...]:
+    """Where frames are missing. In a damaged file a small hole is missing frames; in a whole one it is a low frame rate."""
+    usual = usual_step(times, info)
+    hole = 3.5 * min(usual, 1.0 / info.fps if info.fps else usual) if lost else max(1.0, 8 * usual)
+    return tuple(int(i) + 1 for i in np.flatnonzero(np.diff(times) > hole))
+
+
+def join(parts: Sequence[Segment]) -> Segment:
+    """Consecutive windows as one stretch. A transition that two neighbours report is one."""
+    starts = np.cumsum([0, *(len(p.times) for p in parts)])
+    times = np.concatenate([p.times for p in parts])
+    lost = sum(p.lost for p in parts)
+    found: list[Transition] = []
+    for t in sorted(
+        (Transition(t.kind, t.start + int(s), t.end + int(s), t.score) for p, s in zip(parts, starts) for t in p.transitions),
+        key=lambda t: (t.start, t.end),
+    ):
+        if not 0 <= t.start < len(times):
+            continue
+        if found and t.start <= found[-1].end + (1 if t.kind == found[-1].kind == "cut" else 2):
+            twin = found[-1]
+            surer = max(twin, t, key=lambda x: x.score)
+            if surer.kind == "cut" and twin.kind == t.kind:
+                found[-1] = surer
+            else:
+                found[-1] = Transition(surer.kind, min(twin.start, t.start), max(twin.end, t.end), surer.score)
+        else:
+            found.append(t)
+    info = parts[0].info
+    return Segment(
+        info=info,
+        times=times,
+        end=parts[-1].end,
+        change=np.concatenate([p.change for p in parts]),
+        change_peak=np.concatenate([p.change_peak for p in parts]),
+        luma=np.concatenate([p.luma for p in parts]),
+        contrast=np.concatenate([p.contrast for p in parts]),
+        keys=np.concatenate([p.keys for p in parts]),
+        transitions=tuple(found),
+        flow=tuple(r for p in parts for r in p.flow),
+        looks=tuple(k for p in parts for k in p.looks),
+        lost=lost,
+        gaps=find_gaps(times, info, lost),
+        errors=tuple(e for p in parts for e in p.errors)[:3],
     )
 
 

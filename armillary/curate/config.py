@@ -24,8 +24,11 @@ class CurateConfig:
     """Args:
     filters: names in `FILTERS`, run in this order; each has its settings in the field of the same name.
     write: whether clips are cut and written, or only measured.
-    workers: of the `processes` runner; 0 takes one per core.
-    timeout: seconds allowed for one source file. retries: further tries after a crash or a timeout.
+    workers: of the `processes` and `ray` runners; 0 takes one per core.
+    timeout: seconds allowed for one task (a few minutes of video). retries: further tries after a crash or a timeout.
+    batch: sources taken through all steps together. keep: whether the analysis (some 60 kB a second of video) stays, so that
+        filters and splits can be changed without decoding again.
+    gpus: share of a GPU that a task asks of the `ray` runner.
     max_error_rate: share of sources that may fail before `CurateReport.ok` is false.
     """
 
@@ -46,4 +49,7 @@ class CurateConfig:
     workers: int = 0
     timeout: float = 3600.0
     retries: int = 1
+    batch: int = 256
+    keep: bool = True
+    gpus: float = 0.0
     max_error_rate: float = 0.5

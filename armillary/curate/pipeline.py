@@ -2,27 +2,27 @@
 
 ```text
 out/clips/<id>.mp4      the clips that stayed
-out/clips.jsonl         every clip, kept or not: span, scores, tags, caption, rejections with score and threshold
-out/embeddings.npy      one row a kept clip, in the order of clips.jsonl
-out/errors.jsonl        every source that failed, wholly or in part: source, kind, reason
+out/clips.parquet       every clip, kept or not: span, scores, tags, caption, fate and reason
+out/sources.parquet     every input: its status, and the reason where something was wrong
+out/embeddings.npy      one row a kept clip, in the order of clips.parquet
+out/thumbs/<id>.jpg     one small picture a clip
 out/summary.json        counts, and the config
-out/.work/              one record a source, by content; what makes a second run short
+out/timing.json         seconds of the last run, by step (the only file that differs from run to run)
+out/.work/              what each task left (see `tasks`): what makes a second run short
 ```
 
-The result depends on the files and the config, not on the number of workers, on their order, or on having been stopped in between.
+The result depends on the files and the config, not on the runner, the number of workers, their order, or having been stopped in between.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import glob
-import json
 import os
-import re
 import shutil
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,15 @@ import numpy as np
 
 from armillary.curate.config import CurateConfig
 from armillary.curate.dedup import dedup
+from armillary.curate.rows import clip_from_json, read_clips, status_of, write_clips, write_sources
 from armillary.curate.runners import RUNNERS
-from armillary.curate.source import clip_from_json, clip_to_json, fingerprint, load_record, stages_of
+from armillary.curate.sources import find_sources
+from armillary.curate.tasks import Work, group_of, load_part, load_plan, load_probe, observed, stages_of
 from armillary.errors import BadInput, lookup
-from armillary.presets import to_json
+from armillary.presets import from_json, override, to_json
 from armillary.progress import Progress
-from armillary.store import atomic_path, check_writable, sha256_file, write_json, write_text
+from armillary.store import atomic_path, check_writable, read_json, write_json
 from armillary.types import Clip
-
-SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .wmv .flv .ogv .3gp .mxf .y4m .gif".split())
 
 
 @dataclass(frozen=True)
@@ -69,184 +69,323 @@ class CurateReport:
         return dict(sorted(counts.items()))
 
 
-def find_sources(sources: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
-    """Files, folders (searched through, by suffix) and globs as a list of files in natural order, each once.
-
-    A folder's symbolic links are followed only where they stay inside it. What lies under `out` is a result and no source.
-
-    Raises:
-        BadInput: naming what matches nothing.
-    """
-    found: dict[str, Path] = {}
-    for source in sources:
-        text = os.fspath(source)
-        path = Path(text)
-        if path.is_dir():
-            root = path.resolve()
-            inside = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not _hidden(p, path) and p.is_file()]
-            matches = [p for p in inside if p.resolve().is_relative_to(root)]
-            if out is not None:
-                matches = [p for p in matches if not p.resolve().is_relative_to(Path(out).resolve())]
-        elif path.is_file():
-            matches = [path]
-        else:
-            matches = [Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file()]
-        if not matches:
-            raise BadInput(
-                f"Nothing to curate at {text!r}: no such file, no video in that folder, or no match for that pattern."
-            )
-        found.update({str(p): p for p in matches})
-    if not found:
-        raise BadInput("Nothing to curate: no source was given.")
-    return sorted(found.values(), key=natural)
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
-
-
-def natural(path: Path) -> list[Any]:
-    """Sorts `clip2` before `clip10`."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]
-
-
 def curate(
     sources: Sequence[str | Path], out: str | Path, config: CurateConfig | None = None, runner: str = "inline"
 ) -> CurateReport:
     """Split, filter, caption and deduplicate videos into `out`; going on where an earlier run over the same files stopped.
 
     Args:
-        sources: files, folders, globs.
+        sources: files, folders, globs, addresses.
         runner: a name in `RUNNERS`.
 
     Raises:
         BadInput: no source at all, an unknown filter or runner, an output folder that cannot be written.
     """
     config = config or CurateConfig()
-    run = lookup(RUNNERS, runner, "runner")
+    lookup(RUNNERS, runner, "runner")
     stages_of(config)  # an unknown filter, or an endpoint without an address, shows now and not once per file
-    paths = find_sources(sources, out)
-    out = check_writable(out)
-    work = out / ".work" / fingerprint(config)
-    errors: dict[str, list[dict[str, Any]]] = {}
-    contents, duplicates = _contents(paths, errors)
-    todo = [p for p, content in contents.items() if load_record(work, content) is None]
-    plain = to_json(config)
-    tasks = [
-        {"path": str(p.resolve()), "name": str(p), "content": contents[p], "work": str(work.resolve()), "config": plain}
-        for p in todo
-    ]
-    with Progress("curate", len(contents), len(contents) - len(todo)) as bar:
-        results = run(tasks, workers=config.workers, timeout=config.timeout, retries=config.retries)
-        for i, answer in results:
-            if answer:
-                errors.setdefault(str(todo[i]), []).append(answer)
-            bar.advance(file=todo[i].name)
-    return _finish(out, work, paths, contents, duplicates, errors, config)
+    names = find_sources(sources, out)
+    paths = {n: n if "://" in n else str(Path(n).resolve()) for n in names}
+    return _Run(check_writable(out), paths, config, runner).whole()
 
 
-def _contents(paths: list[Path], errors: dict[str, list[dict[str, Any]]]) -> tuple[dict[Path, str], list[tuple[str, str]]]:
-    """sha256 of each file that can be read, the first of each content only; and who repeats whom."""
-    contents: dict[Path, str] = {}
-    first: dict[str, Path] = {}
-    duplicates = []
-    for path in paths:
-        try:
-            digest = sha256_file(path)
-        except OSError as error:
-            errors.setdefault(str(path), []).append({"kind": "not_found", "reason": f"{error.strerror or error}"})
-            continue
-        if digest in first and path.stat().st_size:
-            duplicates.append((str(path), str(first[digest])))
+def refilter(out: str | Path, assignments: Sequence[str] = (), runner: str = "inline") -> CurateReport:
+    """Judge again with other settings what `out` already holds, without decoding again; only clips that were not kept before are cut.
+
+    Args:
+        assignments: `name=value` strings over the settings of the last run.
+
+    Raises:
+        BadInput: `out` holds no curated clips.
+    """
+    note = Path(out) / ".work" / "run.json"
+    if not note.is_file():
+        raise BadInput(f"{out} was not curated here, or its .work folder is gone: there is nothing to judge again.")
+    last = read_json(note)
+    config = override(from_json(CurateConfig, last["config"]), assignments)
+    lookup(RUNNERS, runner, "runner")
+    stages_of(config)
+    return _Run(check_writable(out), last["sources"], config, runner).whole()
+
+
+@dataclass
+class _Run:
+    """One run over a list of sources, by name: in batches, each batch in four waves of tasks."""
+
+    out: Path
+    paths: Mapping[str, str]
+    config: CurateConfig
+    runner: str
+    errors: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    probes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    duplicates: dict[str, str] = field(default_factory=dict)
+    cpu: Counter[str] = field(default_factory=Counter)
+    fresh: float = 0.0
+    lost_groups: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.work = Work((self.out / ".work").resolve(), self.config)
+        self.plain = to_json(self.config)
+        self.owners: dict[str, str] = {}
+
+    def whole(self) -> CurateReport:
+        began = time.monotonic()
+        write_json(self.work.root / "run.json", {"sources": dict(self.paths), "config": self.plain})
+        names = list(self.paths)
+        for start in range(0, len(names), max(1, self.config.batch)):
+            self.batch(names[start : start + max(1, self.config.batch)])
+        report = self.finish()
+        self.timing(time.monotonic() - began)
+        return report
+
+    # --- waves --------------------------------------------------------------------------------------------------------------------
+
+    def wave(self, do: str, tasks: list[dict[str, Any]], total: int) -> list[dict[str, Any]]:
+        """The answers of tasks of one kind, in their order."""
+        tasks = [{**t, "do": do, "work": str(self.work.root), "config": self.plain} for t in tasks]
+        answers: list[dict[str, Any]] = [{} for _ in tasks]
+        c = self.config
+        seconds, began = 0.0, time.monotonic()
+        with Progress(f"curate: {do}", total, total - len(tasks)) as bar:
+            if not tasks:
+                return answers
+            for i, answer in RUNNERS[self.runner](
+                tasks,
+                workers=c.workers,
+                timeout=c.timeout,
+                retries=c.retries,
+                gpus=c.gpus if do in ("judge", "finish") else 0.0,
+            ):
+                answers[i] = dict(answer)
+                self.cpu[do] += answer.get("cpu", 0.0)
+                seconds += tasks[i].get("seconds", 0.0)
+                facts: dict[str, Any] = (
+                    {"rate": f"{seconds / max(1e-3, time.monotonic() - began):.1f}x real time"} if seconds else {}
+                )
+                bar.advance(file=Path(tasks[i]["name"]).name, **facts)
+        if do == "analyse":
+            self.fresh += seconds
+        return answers
+
+    def problem(self, name: str, answer: Mapping[str, Any]) -> bool:
+        if "kind" in answer:
+            self.errors.setdefault(name, []).append({"kind": answer["kind"], "reason": answer["reason"]})
+        return "kind" in answer
+
+    def batch(self, names: list[str]) -> None:
+        """Some sources through all four waves."""
+        self._probe(names)
+        mine = [n for n in names if n in self.probes]
+        self._analyse(mine)
+        self._judge(mine)
+        self._finish(mine)
+        if not self.config.keep:
+            for name in mine:
+                shutil.rmtree(self.work.analysis(self.probes[name]["content"]), ignore_errors=True)
+
+    def task(self, name: str, **more: Any) -> dict[str, Any]:
+        return {"path": self.paths[name], "name": name, **more}
+
+    def _probe(self, names: list[str]) -> None:
+        missing = [n for n in names if load_probe(self.work, self.paths[n]) is None]
+        for name, answer in zip(missing, self.wave("probe", [self.task(n) for n in missing], len(names))):
+            self.problem(name, answer)
+        for name in names:
+            record = load_probe(self.work, self.paths[name])
+            if record is None or name in self.errors:
+                continue
+            first = self.owners.setdefault(record["content"], name)
+            if first != name:
+                self.duplicates[name] = first
+            else:
+                self.probes[name] = record
+
+    def runs(self, name: str) -> list[tuple[int, int | None]]:
+        """(first window, how many) of each `analyse` task of a source."""
+        record, c = self.probes[name], self.config.analyse
+        if not record["apart"]:
+            return [(0, None)]
+        step = max(1, round(c.segment / c.window))
+        last = record["windows"]
+        return [(i, step if i + step < last else None) for i in range(0, last, step)]
+
+    def _done(self, name: str) -> bool:
+        """Whether a source needs no more than to be read from its records."""
+        plan = load_plan(self.work, self.probes[name]["content"])
+        return plan is not None and all(load_part(self.work, plan["content"], g) for g in self.groups(name, plan))
+
+    def _analyse(self, names: list[str]) -> None:
+        tasks, total = [], 0
+        for name in names:
+            record = self.probes[name]
+            runs = self.runs(name)
+            total += len(runs)
+            if self._done(name):
+                continue
+            duration = float(record["info"]["duration"])
+            for first, count in runs:
+                if not observed(self.work, record["content"], [first]):
+                    seconds = max(
+                        0.0, min(duration - first * self.config.analyse.window, (count or 1e9) * self.config.analyse.window)
+                    )
+                    tasks.append(self.task(name, content=record["content"], first=first, count=count, seconds=seconds))
+        for task, answer in zip(tasks, self.wave("analyse", tasks, total)):
+            self.problem(task["name"], answer)
+
+    def _judge(self, names: list[str]) -> None:
+        tasks = []
+        for name in names:
+            content, firsts = self.probes[name]["content"], [first for first, _ in self.runs(name)]
+            whole = observed(self.work, content, firsts)
+            if (name in self.errors and not whole) or (load_plan(self.work, content) is not None and self._done(name)):
+                continue
+            if load_plan(self.work, content) is None or name in self.errors:
+                tasks.append(self.task(name, content=content, firsts=firsts))
+        for task, answer in zip(tasks, self.wave("judge", tasks, len(names))):
+            self.problem(task["name"], answer)
+
+    def groups(self, name: str, plan: Mapping[str, Any]) -> list[int]:
+        return sorted({group_of(c["start"], self.probes[name]["info"], self.config) for c in plan["clips"]})
+
+    def _finish(self, names: list[str]) -> None:
+        tasks, total = [], 0
+        for name in names:
+            content = self.probes[name]["content"]
+            plan = load_plan(self.work, content)
+            if plan is None:
+                continue
+            groups = self.groups(name, plan)
+            total += len(groups)
+            info = self.probes[name]["info"]
+            tasks += [
+                self.task(name, content=content, group=g, info=info) for g in groups if not load_part(self.work, content, g)
+            ]
+        for task, answer in zip(tasks, self.wave("finish", tasks, total)):
+            if self.problem(task["name"], answer):
+                self.lost_groups[task["name"], task["group"]] = answer["reason"]
+
+    # --- result -------------------------------------------------------------------------------------------------------------------
+
+    def clips(self) -> tuple[list[Clip], dict[str, list[int]], dict[str, int]]:
+        """Every clip of every source that was judged, its hashes, and how many frames each source has."""
+        clips: list[Clip] = []
+        hashes: dict[str, list[int]] = {}
+        frames: dict[str, int] = {}
+        for name, record in self.probes.items():
+            plan = load_plan(self.work, record["content"])
+            if plan is None:
+                continue
+            frames[name] = plan["frames"]
+            self.errors.setdefault(name, []).extend(plan["problems"])
+            hashes.update({k: [int(h, 16) for h in v] for k, v in plan["hashes"].items()})
+            for group in self.groups(name, plan):
+                part = load_part(self.work, record["content"], group)
+                rows = part["clips"] if part else self._unfinished(name, plan, group)
+                vectors = plan["vectors"]
+                clips += [clip_from_json(r, self.work.root, vectors.get(r["id"])).replace(source=name) for r in rows]
+        return clips, hashes, frames
+
+    def _unfinished(self, name: str, plan: Mapping[str, Any], group: int) -> list[dict[str, Any]]:
+        """The clips of a group that could not be finished: each is there, as an error."""
+        info, why = self.probes[name]["info"], self.lost_groups.get((name, group), "it was not finished")
+        row = {"by": "error", "reason": why, "score": None, "threshold": None}
+        mine = [c for c in plan["clips"] if group_of(c["start"], info, self.config) == group]
+        return [{**c, "rejected": [*c["rejected"], row]} if not c["rejected"] else c for c in mine]
+
+    def finish(self) -> CurateReport:
+        """From the records: dedup across sources, link what stays, write the tables."""
+        out = self.out
+        clips, hashes, frames = self.clips()
+        clips = dedup(clips, hashes, self.config.dedup)
+        clips = self._link(clips)
+        kept = [c for c in clips if not c.rejected]
+        if kept:
+            with atomic_path(out / "embeddings.npy") as temporary:
+                np.save(temporary, np.stack([np.asarray(c.embedding, np.float32) for c in kept]), allow_pickle=False)
         else:
-            first.setdefault(digest, path)
-            contents[path] = digest
-    return contents, duplicates
+            (out / "embeddings.npy").unlink(missing_ok=True)
+        rows = [{"source": n, **row} for n in self.paths for row in self.errors.get(n, [])]
+        failed = [n for n in self.paths if self.errors.get(n) and n not in frames]
+        ok = len(failed) <= self.config.max_error_rate * len(self.paths)
+        report = CurateReport(str(out), len(self.paths), tuple(clips), tuple(rows), tuple(self.duplicates.items()), ok)
+        write_sources(out / "sources.parquet", [self._source(n, frames) for n in self.paths])
+        write_clips(out / "clips.parquet", clips, out)
+        write_json(out / "summary.json", _summary(report, len(failed), self.config))
+        shutil.rmtree(self.work.root / "inputs", ignore_errors=True)
+        return report
+
+    def _source(self, name: str, frames: Mapping[str, int]) -> dict[str, Any]:
+        problems, record = self.errors.get(name, []), self.probes.get(name)
+        row: dict[str, Any] = {"source": name, "status": "ok"}
+        if name in self.duplicates:
+            return {**row, "status": "duplicate", "kind": "duplicate", "reason": f"byte for byte {self.duplicates[name]}"}
+        if problems:
+            status = "damaged" if name in frames else "error"
+            row |= {"status": status, "kind": problems[0]["kind"], "reason": "; ".join(p["reason"] for p in problems)}
+        if record is not None:
+            info = record["info"]
+            row |= {k: info[k] for k in ("fps", "width", "height", "codec")} | {"sha256": record["content"]}
+            row |= {"duration_s": info["duration"], "frames": frames.get(name)}
+        return row
+
+    def _link(self, clips: list[Clip]) -> list[Clip]:
+        """Hard-link kept clips and all thumbnails into `out` and remove what no longer belongs there."""
+        linked = []
+        for clip in clips:
+            path = ""
+            if clip.path and not clip.rejected:
+                path = str(_place(Path(clip.path), self.out / "clips" / f"{clip.id}.mp4"))
+            linked.append(clip.replace(path=path))
+            thumb = self.work.thumb(clip.id)
+            if thumb.is_file():
+                _place(thumb, self.out / "thumbs" / thumb.name)
+        for folder, wanted in (("clips", {c.id for c in linked if c.path}), ("thumbs", {c.id for c in linked})):
+            (self.out / folder).mkdir(parents=True, exist_ok=True)
+            for old in (self.out / folder).iterdir():
+                if old.stem not in wanted:
+                    old.unlink()
+        return linked
+
+    def timing(self, wall: float) -> None:
+        """What the last run took; `analysed_s` is the video that it decoded for analysis."""
+        cpu = {k: round(v, 2) for k, v in self.cpu.items()}
+        total = sum(self.cpu.values())
+        rate = round(self.fresh / total, 2) if total and self.fresh else None
+        note = {"wall_s": round(wall, 2), "cpu_s": cpu, "analysed_s": round(self.fresh, 2), "real_time_per_core": rate}
+        write_json(self.out / "timing.json", {**note, "runner": self.runner})
 
 
-def _finish(
-    out: Path,
-    work: Path,
-    paths: list[Path],
-    contents: dict[Path, str],
-    duplicates: list[tuple[str, str]],
-    errors: dict[str, list[dict[str, Any]]],
-    config: CurateConfig,
-) -> CurateReport:
-    """From the records: dedup across sources, link what stays, write the lists."""
-    clips: list[Clip] = []
-    hashes: dict[str, list[int]] = {}
-    lost: set[str] = set()
-    for path, content in contents.items():
-        record = load_record(work, content)
-        if record is None:
-            lost.add(str(path))
-            continue
-        errors.setdefault(str(path), []).extend(record["problems"])
-        hashes.update({k: [int(h, 16) for h in v] for k, v in record["hashes"].items()})
-        clips += [clip_from_json(c, work, record["vectors"].get(c["id"])).replace(source=str(path)) for c in record["clips"]]
-    clips = dedup(clips, hashes, config.dedup)
-    clips = _link(out, clips)
-    rows = [{"source": str(p), **row} for p in paths for row in errors.get(str(p), [])]
-    kept = [c for c in clips if not c.rejected]
-    if kept:
-        with atomic_path(out / "embeddings.npy") as temporary:
-            np.save(temporary, np.stack([np.asarray(c.embedding, np.float32) for c in kept]), allow_pickle=False)
-    else:
-        (out / "embeddings.npy").unlink(missing_ok=True)
-    write_text(out / "clips.jsonl", _lines([clip_to_json(c, out) for c in clips]))
-    write_text(out / "errors.jsonl", _lines(rows))
-    failed = len({r["source"] for r in rows if r["source"] in lost or r["source"] not in {str(p) for p in contents}})
-    ok = failed <= config.max_error_rate * len(paths)
-    report = CurateReport(str(out), len(paths), tuple(clips), tuple(rows), tuple(duplicates), ok)
-    write_json(out / "summary.json", _summary(report, failed, config))
-    return report
-
-
-def _link(out: Path, clips: list[Clip]) -> list[Clip]:
-    """Hard-link kept clips into `out/clips` and remove what no longer belongs there."""
-    folder = out / "clips"
-    folder.mkdir(parents=True, exist_ok=True)
-    linked: list[Clip] = []
-    for clip in clips:
-        target = folder / f"{clip.id}.mp4"
-        if clip.rejected or not clip.path:
-            linked.append(clip.replace(path=""))
-            continue
-        source = Path(clip.path)
-        if not target.is_file() or not os.path.samefile(target, source):
-            with atomic_path(target) as temporary:
-                temporary.unlink()
-                try:
-                    os.link(source, temporary)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(source, temporary)
-        linked.append(clip.replace(path=str(target)))
-    wanted = {Path(c.path).name for c in linked if c.path}
-    for old in folder.iterdir():
-        if old.name not in wanted:
-            old.unlink()
-    return linked
-
-
-def _lines(rows: Sequence[Any]) -> str:
-    return "".join(json.dumps(to_json(r), ensure_ascii=False, sort_keys=True) + "\n" for r in rows)
+def _place(source: Path, target: Path) -> Path:
+    if not target.is_file() or not os.path.samefile(target, source):
+        with atomic_path(target) as temporary:
+            temporary.unlink()
+            try:
+                os.link(source, temporary)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, temporary)
+    return target
 
 
 def _summary(report: CurateReport, failed: int, config: CurateConfig) -> dict[str, Any]:
     seconds = sum(c.end - c.start for c in report.kept)
+
+    def mix(tag: str) -> dict[str, int]:
+        return dict(sorted(Counter(c.tags.get(tag, "unknown") for c in report.kept).items()))
+
     return {
         "sources": report.num_sources,
         "sources_failed": failed,
         "sources_repeated": [{"source": a, "same_as": b} for a, b in report.duplicates],
         "clips": len(report.clips),
         "clips_kept": len(report.kept),
+        "clips_by_status": dict(sorted(Counter(map(status_of, report.clips)).items())),
         "seconds_kept": round(seconds, 3),
         "rejected_by": report.rejected_by,
         "errors_by": dict(sorted(Counter(r["kind"] for r in report.errors).items())),
-        "camera": dict(sorted(Counter(c.tags.get("camera", "unknown") for c in report.kept).items())),
-        "captions_by": dict(sorted(Counter(c.tags.get("caption_by", "none") for c in report.kept).items())),
+        "camera": mix("camera"),
+        "type": mix("type"),
+        "topic": mix("topic"),
+        "captions_by": mix("caption_source"),
         "ok": report.ok,
         "config": to_json(dataclasses.replace(config, workers=0)),
     }
@@ -259,10 +398,10 @@ def load_clips(out: str | Path) -> list[Clip]:
         BadInput: when `out` holds no finished run.
     """
     out = Path(out)
-    listing = out / "clips.jsonl"
+    listing = out / "clips.parquet"
     if not listing.is_file():
-        raise BadInput(f"{out} holds no curated clips: it has no clips.jsonl.")
-    clips = [clip_from_json(json.loads(line), out) for line in listing.read_text().splitlines()]
+        raise BadInput(f"{out} holds no curated clips: it has no clips.parquet.")
+    clips = read_clips(listing, out)
     vectors = out / "embeddings.npy"
     rows = iter(np.load(vectors, allow_pickle=False)) if vectors.is_file() else iter(())
     return [c if c.rejected else c.replace(embedding=next(rows, None)) for c in clips]

@@ -1,7 +1,7 @@
-"""Who does the work: this process, or several. One task is one source file.
+"""Who does the work: this process, several, or a Ray cluster. A task is a few minutes of one file (`tasks`), paths and never bytes.
 
-A worker that dies on a file takes only that file with it: it is tried again so often, then it is a row. The answers may come in any
-order; what they add up to does not depend on it.
+A worker that dies on a task takes only that task with it: it is tried again so often, then it is a row. The answers may come in any
+order; what they add up to does not depend on it. No more tasks are under way than there are workers: nothing queues up in memory.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import armillary
-from armillary.curate.source import READY, run_task
+from armillary.curate.tasks import READY, run_task
 
 Task = Mapping[str, Any]
-Answer = dict[str, Any]  # {} is success; otherwise kind and reason
+Answer = dict[str, Any]  # kind and reason when it failed; cpu: its seconds
 GRACE = 5.0  # seconds a worker may overrun its own deadline before it is ended
 STARTUP = 180.0  # seconds a worker may take to start
 
 
 def inline(
-    tasks: Sequence[Task], *, workers: int = 1, timeout: float = 0.0, retries: int = 0, module: str = ""
+    tasks: Sequence[Task], *, workers: int = 1, timeout: float = 0.0, retries: int = 0, gpus: float = 0.0
 ) -> Iterator[tuple[int, Answer]]:
     """Every task here, in order. A file that kills the process ends the run; what is finished is kept, and the next run goes on."""
     for i, task in enumerate(tasks):
@@ -48,7 +48,13 @@ class _Worker:
 
 
 def processes(
-    tasks: Sequence[Task], *, workers: int = 0, timeout: float = 0.0, retries: int = 1, module: str = "armillary.curate.worker"
+    tasks: Sequence[Task],
+    *,
+    workers: int = 0,
+    timeout: float = 0.0,
+    retries: int = 1,
+    gpus: float = 0.0,
+    module: str = "armillary.curate.worker",
 ) -> Iterator[tuple[int, Answer]]:
     """Every task in one of `workers` processes (0: one per core).
 
@@ -156,5 +162,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def ray(
+    tasks: Sequence[Task], *, workers: int = 0, timeout: float = 0.0, retries: int = 1, gpus: float = 0.0
+) -> Iterator[tuple[int, Answer]]:
+    """Every task on a Ray cluster; see `cluster`."""
+    from armillary.curate.cluster import run
+
+    return run(tasks, workers=workers, timeout=timeout, retries=retries, gpus=gpus)
+
+
 Runner = Callable[..., Iterator[tuple[int, Answer]]]
-RUNNERS: dict[str, Runner] = {"inline": inline, "processes": processes}
+RUNNERS: dict[str, Runner] = {"inline": inline, "processes": processes, "ray": ray}

@@ -123,6 +123,7 @@ def clip_of(segment: Segment, start: float, end: float, content: str, source: st
         width=segment.info.width,
         height=segment.info.height,
         fps=round(frames / (end - start), 6) if end > start else segment.info.fps,
+        start_frame=inside.start,
         num_frames=frames,
         rejected=why,
     )

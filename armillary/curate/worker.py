@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from armillary.curate.source import READY, run_task
+from armillary.curate.tasks import READY, run_task
 
 
 def serve(work: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:

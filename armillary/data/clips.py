@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from armillary import media
+from armillary.curate import load_clips
 from armillary.data.base import Entry, Split, hash_files
 from armillary.data.pixels import Pixels
 from armillary.errors import BadInput, Failed
@@ -28,7 +29,7 @@ class ClipsConfig:
     """A folder of clips.
 
     Args:
-        path: a folder with `clips.jsonl` (what curation writes: rejected clips are left out), one with tar shards (`key.mp4`,
+        path: a folder with `clips.parquet` (what curation writes: rejected clips are left out), one with tar shards (`key.mp4`,
             `key.txt`), or one with video files (a caption may lie beside each as `.txt`), searched in its subfolders too.
         frames: in a window; fps: the rate they are taken at.
         size: height and width; frames are cropped to that shape in the middle and resized by area.
@@ -54,14 +55,14 @@ class ClipsConfig:
             raise BadInput(f"{root} is no folder. Clips are read from a folder of videos, of shards, or of curated clips.")
         if self.fps <= 0 or self.stretch * self.fps < self.frames:
             raise BadInput(f"A stretch of {self.stretch} s at {self.fps} frames/s holds no window of {self.frames} frames.")
-        if (root / "clips.jsonl").is_file():
+        if (root / "clips.parquet").is_file():
             sources = list(_curated(root))
         elif shards := sorted(root.rglob("*.tar")):
             sources = [s for shard in shards for s in _shard(shard, root)]
         else:
             sources = list(_loose(root))
         if not sources:
-            raise BadInput(f"{root} holds no clips: no clips.jsonl, no .tar shard, no video file ({', '.join(VIDEO)}).")
+            raise BadInput(f"{root} holds no clips: no clips.parquet, no .tar shard, no video file ({', '.join(VIDEO)}).")
         places: dict[str, tuple[_Source, float]] = {}
         entries, broken = [], []
         for source in track(sources, "look at the clips"):
@@ -85,7 +86,7 @@ class ClipsConfig:
             return self._decode(source, begin, entry.length)
 
         settings = json.dumps({"size": list(self.size), "fps": self.fps, "stretch": self.stretch})
-        files = {s.path for s in sources} | {s.path.with_suffix(".txt") for s in sources} | {root / "clips.jsonl"}
+        files = {s.path for s in sources} | {s.path.with_suffix(".txt") for s in sources} | {root / "clips.parquet"}
         return Pixels(
             str(root),
             entries,
@@ -179,19 +180,13 @@ class _File:
 
 def _curated(root: Path) -> Iterator[_Source]:
     """The kept clips of a curated folder."""
-    for number, line in enumerate((root / "clips.jsonl").read_text().splitlines(), 1):
-        try:
-            row = json.loads(line)
-            name, rejected, path = str(row["id"]), row.get("rejected"), str(row.get("path") or "")
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise BadInput(f"{root}/clips.jsonl, line {number}, is no clip: {error!r}") from error
-        if rejected or not path:
+    for clip in load_clips(root):
+        if clip.rejected or not clip.path:
             continue
-        file = next((p for p in (root / path, Path(path), root / "clips" / Path(path).name) if p.is_file()), None)
-        if file is None:
-            raise BadInput(f"{root}/clips.jsonl, line {number}, names {path}, which is not there.")
+        if not Path(clip.path).is_file():
+            raise BadInput(f"{root}/clips.parquet names {clip.path}, which is not there.")
         # Sources go by their file's name: where a folder lies must not decide what is held out.
-        yield _Source(name, file, Path(str(row.get("source") or name)).name, str(row.get("caption") or ""))
+        yield _Source(clip.id, Path(clip.path), Path(clip.source).name, clip.caption)
 
 
 def _shard(path: Path, root: Path) -> Iterator[_Source]:

@@ -95,8 +95,8 @@ def _groups(clips: list[Clip], max_bytes: int) -> Iterable[list[Clip]]:
 
 
 def _record(clip: Clip) -> bytes:
-    """What is known of a clip, as JSON bytes; without its path, which is the machine's, and its embedding."""
-    plain = to_json(clip.replace(embedding=None, path=""))
+    """What is known of a clip, as JSON bytes; without folders, which are the machine's, and its embedding."""
+    plain = to_json(clip.replace(embedding=None, path="", source=Path(clip.source).name))
     for name in ("kind", "embedding", "path", "rejected"):
         plain.pop(name)
     return (json.dumps(plain, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary import __version__, media
+from armillary.curate import load_clips
 from armillary.evaluate.blocks import (
     Block,
     Cell,
@@ -178,25 +179,18 @@ def _footage(story: Story) -> Section:
 
 def _curation(story: Story) -> Section:
     result = story.results["curate"]
-    rows = [json.loads(line) for line in (story.out / "curated" / "clips.jsonl").read_text().splitlines() if line.strip()]
-    kept = [r for r in rows if not r.get("rejected")]
+    clips = load_clips(story.out / "curated")
+    kept = [c for c in clips if not c.rejected]
     table: list[tuple[Cell, ...]] = []
-    for r in rows:
-        reasons = "; ".join(x["reason"] for x in r.get("rejected", ()))
-        table.append(
-            (
-                Path(r["source"]).name,
-                round(r["start"], 2),
-                round(r["end"], 2),
-                "no" if reasons else "yes",
-                reasons or r.get("caption", ""),
-            )
-        )
+    for c in clips:
+        reasons = "; ".join(r.reason for r in c.rejected)
+        row = (Path(c.source).name, round(c.start, 2), round(c.end, 2), "no" if reasons else "yes", reasons or c.caption)
+        table.append(row)
     blocks: list[Block] = [
         Figures(
             [
-                Figure(str(len(rows)), "clips found"),
-                Figure(str(len(kept)), "clips kept", f"{sum(r['end'] - r['start'] for r in kept):.0f} s of video"),
+                Figure(str(len(clips)), "clips found"),
+                Figure(str(len(kept)), "clips kept", f"{sum(c.end - c.start for c in kept):.0f} s of video"),
                 Figure(str(len(result.get("errors", ()))), "damaged files", "listed below"),
             ]
         )

@@ -86,34 +86,31 @@ def curate(story: Story) -> dict[str, Any]:
     return result
 
 
-def clip_rows(story: Story) -> list[dict[str, Any]]:
-    lines = (story.out / "curated" / "clips.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines if line.strip()]
-
-
 def _against_truth(story: Story) -> dict[str, Any]:
     """What curation made of the flaws that were put in: cuts found, flawed shots rejected, plain ones kept."""
+    from armillary.curate import load_clips
+
     truth = json.loads((story.out / "footage" / "truth.json").read_text())
-    rows = clip_rows(story)
+    clips = load_clips(story.out / "curated")
     fps = truth["fps"]
     cuts = found = 0
     flaws: dict[str, dict[str, Any]] = {}
     for name, shots in truth["films"].items():
-        mine = [r for r in rows if Path(r["source"]).name == name]
-        bounds = [b for r in mine for b in (r["start"] * fps, r["end"] * fps)]
+        mine = [c for c in clips if Path(c.source).name == name]
+        bounds = [b for c in mine for b in (c.start * fps, c.end * fps)]
         for shot in shots:
             if shot["transition"] != "start":
                 cuts += 1
                 slack = 10 if shot["transition"] == "dissolve" else 2.5
                 found += any(abs(b - shot["begin"]) <= slack for b in bounds)
             middle = (shot["begin"] + shot["end"]) / 2 / fps
-            over = [r for r in mine if r["start"] <= middle < r["end"]]
-            rejected = [x for r in over for x in r.get("rejected", ())]
+            over = [c for c in mine if c.start <= middle < c.end]
+            rejected = [x for c in over for x in c.rejected]
             kind = flaws.setdefault(shot["kind"], {"shots": 0, "rejected": 0, "by": {}})
             kind["shots"] += 1
             kind["rejected"] += bool(rejected) or not over
             for x in rejected:
-                kind["by"][x["by"]] = kind["by"].get(x["by"], 0) + 1
+                kind["by"][x.by] = kind["by"].get(x.by, 0) + 1
     return {"cuts": cuts, "cuts found": found, "shots": flaws}
 
 

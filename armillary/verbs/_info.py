@@ -21,7 +21,7 @@ def info(name: str = "", /) -> dict[str, Any]:
     path = Path(name)
     if (path / "meta" / "info.json").is_file():
         return _dataset(path)
-    if (path / "clips.jsonl").is_file():
+    if (path / "clips.parquet").is_file():
         return _clips(path)
     if path.is_file():
         from armillary import media
@@ -90,16 +90,14 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 
 def _clips(path: Path) -> dict[str, Any]:
-    import json
+    from armillary.curate import load_clips
 
-    rows = [json.loads(line) for line in (path / "clips.jsonl").read_text().splitlines() if line.strip()]
-    if not rows:
-        raise BadInput(f"{path}/clips.jsonl is empty.")
-    kept = [r for r in rows if not r.get("rejected")]
+    clips = load_clips(path)
+    kept = [c for c in clips if not c.rejected]
     return {
         "what": "curated clips",
         "path": str(path),
-        "clips": len(rows),
+        "clips": len(clips),
         "kept": len(kept),
-        "kept seconds": round(sum(r["end"] - r["start"] for r in kept), 2),
+        "kept seconds": round(sum(c.end - c.start for c in kept), 2),
     }

@@ -9,7 +9,7 @@ import pytest
 
 from armillary.curate import FILTERS, CurateConfig
 from armillary.curate.analyse import analyse
-from armillary.curate.source import stages_of
+from armillary.curate.tasks import stages_of
 from armillary.curate.split import SplitConfig, split
 from armillary.curate.stage import Context
 from armillary.media import Reader, resize, write_video
@@ -62,7 +62,7 @@ def test_a_filter_without_material_says_nothing_wrong(name, context):
 
 
 def test_the_default_pipeline_runs_every_filter_and_judges_rightly(context):
-    assert {s.name for s in stages_of(CurateConfig())} == {*FILTERS, "cut", "caption"}
+    assert {s.name for part in stages_of(CurateConfig()) for s in part} == {*FILTERS, "cut", "caption"}
     clips = split(context.segment, SplitConfig(), context.content, context.name)
     for name in FILTERS:
         clips = FILTERS[name]().process(clips, context)

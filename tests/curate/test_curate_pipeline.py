@@ -17,11 +17,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from curate_scenes import scene
 
-from armillary.curate import CurateConfig, curate, find_sources, load_clips
+from armillary.curate import CurateConfig, curate, find_sources, load_clips, refilter
 from armillary.curate.cut import CutConfig
-from armillary.curate.pipeline import natural
+from armillary.curate.rows import clip_from_json, read_table
 from armillary.curate.runners import RUNNERS, processes
-from armillary.curate.source import clip_from_json
+from armillary.curate.sources import natural
 from armillary.errors import BadInput
 from armillary.media import probe, read_video, write_video
 from armillary.presets import from_json, override, to_json
@@ -55,10 +55,9 @@ def footage(tmp_path_factory):
 
 
 def everything(out):
-    """Every result file's bytes, by relative name."""
-    return {
-        p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file() and ".work" not in p.parts
-    }
+    """Every result file's bytes, by relative name; seconds apart."""
+    files = (p for p in sorted(out.rglob("*")) if p.is_file() and ".work" not in p.parts and p.name != "timing.json")
+    return {p.relative_to(out).as_posix(): p.read_bytes() for p in files}
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +96,12 @@ def test_every_source_is_accounted_for(done, footage, tmp_path):
 
 def test_what_is_written_can_be_read_back(done):
     report, out = done
-    rows = [json.loads(line) for line in (out / "clips.jsonl").read_text().splitlines()]
-    assert [r["id"] for r in rows] == [c.id for c in report.clips]
+    rows = read_table(out / "clips.parquet")
+    assert [r["clip_id"] for r in rows] == [c.id for c in report.clips]
+    assert all((r["status"] == "kept") == (not c.rejected) for r, c in zip(rows, report.clips))
+    assert all(bool(r["reason"]) == bool(c.rejected) for r, c in zip(rows, report.clips))
+    assert all(r["end_frame"] - r["start_frame"] == c.num_frames for r, c in zip(rows, report.clips))
+    assert {p.stem for p in (out / "thumbs").iterdir()} <= {c.id for c in report.clips}
     loaded = load_clips(out)
     for a, b in zip(loaded, report.clips):
         assert dataclasses.replace(a, embedding=None) == dataclasses.replace(b, embedding=None)
@@ -112,9 +115,19 @@ def test_what_is_written_can_be_read_back(done):
     assert {p.stem for p in (out / "clips").iterdir()} == {c.id for c in report.kept}
     assert all(Path(r["path"]).parts[0] == "clips" for r in rows if r["path"])
     sidecar = [c for c in report.kept if c.source.endswith("clip2.mp4")]
-    assert {(c.caption, c.tags["caption_by"]) for c in sidecar} == {("a pan over coloured blobs", "sidecar")}
-    measured = next(c for c in report.kept if c.tags["caption_by"] == "measured")
+    assert {(c.caption, c.tags["caption_source"]) for c in sidecar} == {("a pan over coloured blobs", "sidecar")}
+    measured = next(c for c in report.kept if c.tags["caption_source"] == "measured")
     assert measured.caption.startswith("A video clip of ")
+
+
+def test_every_source_has_a_row_of_its_own(done, footage):
+    rows = {Path(r["source"]).name: r for r in read_table(done[1] / "sources.parquet")}
+    assert len(rows) == 9
+    assert {n for n, r in rows.items() if r["status"] == "error"} == {"empty.mp4", "words.mp4", "odd\nname ü.mkv"}
+    assert rows["cut off.mp4"]["status"] == "damaged" and "do not decode" in rows["cut off.mp4"]["reason"]
+    assert rows["again.mp4"]["status"] == "ok" or rows["clip10.mp4"]["status"] == "ok"
+    assert {rows["again.mp4"]["status"], rows["clip10.mp4"]["status"]} == {"ok", "duplicate"}
+    assert rows["clip2.mp4"]["frames"] == 55 and rows["clip2.mp4"]["duration_s"] == pytest.approx(55 / 15, abs=1e-3)
 
 
 def test_rejections_carry_score_and_threshold(done):
@@ -138,7 +151,9 @@ def test_a_second_run_decodes_nothing(done, footage, monkeypatch):
     monkeypatch.setitem(pipeline.RUNNERS, "inline", lambda tasks, **_: seen.extend(tasks) or iter(()))
     curate([footage], out, CONFIG)
     # only what failed is tried again: its rows come from trying
-    assert sorted(Path(t["name"]).name for t in seen) == ["empty.mp4", "odd\nname ü.mkv", "words.mp4"]
+    assert sorted((t["do"], Path(t["name"]).name) for t in seen) == [
+        ("probe", n) for n in ("empty.mp4", "odd\nname ü.mkv", "words.mp4")
+    ]
     monkeypatch.undo()
     curate([footage], out, CONFIG)
     assert everything(out) == before
@@ -148,9 +163,10 @@ def test_a_lost_clip_and_a_torn_record_are_made_again(footage, tmp_path):
     out = tmp_path / "o"
     curate([footage / "clip2.mp4", footage / "clip10.mp4"], out, CONFIG)
     before = everything(out)
-    records = sorted(out.glob(".work/*/records/*.json"))
-    records[0].write_text(records[0].read_text()[:100])
-    for path in [*out.glob("clips/*"), *out.glob(".work/*/clips/*")]:
+    for kind in ("plans", "parts", "analysis"):
+        record = min(p for p in out.glob(f".work/{kind}-*/**/*") if p.suffix in (".json", ".npz"))
+        record.write_bytes(record.read_bytes()[:100])
+    for path in [*out.glob("clips/*"), *out.glob(".work/clips-*/*")]:
         path.unlink()
     curate([footage / "clip2.mp4", footage / "clip10.mp4"], out, CONFIG)
     assert everything(out) == before
@@ -185,7 +201,7 @@ def test_killed_and_resumed_equals_not_killed(done, footage, tmp_path, runner, w
     ]
     process = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 20
-    while time.monotonic() < until and process.poll() is None and not list(tmp_path.glob("k/.work/*/records/*.json")):
+    while time.monotonic() < until and process.poll() is None and not list(tmp_path.glob("k/.work/parts-*/*.json")):
         time.sleep(0.02)  # at least one source is finished, others are not
     time.sleep(wait / 50)
     process.send_signal(signal.SIGKILL)
@@ -194,64 +210,71 @@ def test_killed_and_resumed_equals_not_killed(done, footage, tmp_path, runner, w
     assert everything(tmp_path / "k") == everything(done[1])
 
 
-def cut_both_ways(path, tmp_path, *assignments):
-    copied = curate([path], tmp_path / "copy", settings("split.min_seconds=0.5", *assignments))
-    encoded = curate(
-        [path], tmp_path / "encode", settings("split.min_seconds=0.5", "cut.copy=false", "cut.crf=4", *assignments)
-    )
-    return copied, encoded
-
-
-def test_a_copy_holds_the_very_frames(tmp_path):
-    """Key frames every ten frames, cuts on and off them: whether copied or encoded, a clip shows its own span and nothing else."""
-    source = write_video(tmp_path / "s.mp4", np.concatenate([scene(1, 30), scene(2, 47), scene(3, 33)]), 15, gop=10)
-    whole = read_video(source)
-    copied, encoded = cut_both_ways(source, tmp_path)
-    assert {c.tags["cut"] for c in copied.kept} == {"copy"}
-    assert {c.tags["cut"] for c in encoded.kept} == {"encode"}
-    assert len(copied.kept) == len(encoded.kept) == 3
-    for clip in [*copied.kept, *encoded.kept]:
-        first = int(np.searchsorted(whole.times, clip.start - 1e-6))
-        want = whole.frames[first : first + clip.num_frames].astype(int)
-        got = read_video(clip.path).frames.astype(int)
-        assert got.shape == want.shape
-        assert np.abs(got - want).mean() < (1e-9 if clip.tags["cut"] == "copy" else 3.0)
-        assert whole.times[first + clip.num_frames - 1] < clip.end + 1e-6
-
-
-def test_a_clip_without_a_key_frame_at_its_start_is_encoded_or_shortened(tmp_path):
-    source = write_video(tmp_path / "s.mp4", scene(6, 90, pan=3), 15, gop=40)
-    tight = curate([source], tmp_path / "a", settings("split.stride=2.2", "split.min_seconds=1", "cut.slack=0"))
-    assert [c.tags["cut"] for c in tight.kept][1:] == ["encode", "encode"]
-    assert [round(c.start, 3) for c in tight.kept] == [0.0, 2.2, 4.4]
-    assert [c.num_frames for c in tight.kept] == [33, 33, 24]
-    loose = curate([source], tmp_path / "b", settings("split.stride=2.6", "split.min_seconds=1", "cut.slack=1"))
-    assert [c.tags["cut"] for c in loose.kept][:2] == ["copy", "copy"]  # key frames at 0 and 2.67 s
-    for clip in [*tight.kept, *loose.kept]:
-        assert len(read_video(clip.path).frames) == clip.num_frames
-
-
-def test_variable_frame_times_survive_the_cut(tmp_path):
-    times = np.cumsum(np.random.default_rng(0).choice([0.03, 0.05, 0.12], 60))
-    source = write_video(tmp_path / "v.mp4", np.concatenate([scene(1, 30), scene(2, 30)]), 15, times=list(times), gop=8)
-    for report in cut_both_ways(source, tmp_path):
-        a, b = report.kept
-        assert b.start == pytest.approx(times[30] - times[0], abs=1e-3)
-        np.testing.assert_allclose(read_video(b.path).times, times[30 : 30 + b.num_frames] - times[30], atol=1.5e-3)
-        assert a.num_frames == 30
-
-
 def test_scaling_down_encodes(footage, tmp_path):
     report = curate([footage / "clip10.mp4"], tmp_path, settings("cut.short_side=64"))
     info = probe(report.kept[0].path)
     assert (info.width, info.height) == (92, 64) == (report.kept[0].width, report.kept[0].height)
 
 
+def test_refilter_judges_again_without_decoding(footage, tmp_path, monkeypatch):
+    """Another threshold, both ways: the same tables as a run with that setting from the start, and no frame analysed twice."""
+    import armillary.curate.tasks as tasks
+
+    files = [footage / "clip2.mp4", footage / "clip10.mp4", footage / "still.mp4"]
+    curate(files, tmp_path / "a", CONFIG)
+    before = everything(tmp_path / "a")
+    monkeypatch.setattr(tasks, "observe", lambda *_: pytest.fail("a file was decoded again"))
+    fewer = refilter(tmp_path / "a", ["split.min_seconds=1.9"])
+    assert len(fewer.kept) == len(load_clips(tmp_path / "a")) - sum(bool(c.rejected) for c in fewer.clips)
+    refilter(tmp_path / "a", ["split.min_seconds=1"])
+    monkeypatch.undo()
+    assert everything(tmp_path / "a") == before
+    curate(files, tmp_path / "b", settings("split.min_seconds=1.9"))
+    refilter(tmp_path / "a", ["split.min_seconds=1.9"])
+    assert everything(tmp_path / "a") == everything(tmp_path / "b")
+    with pytest.raises(BadInput):
+        refilter(tmp_path / "nothing")
+    with pytest.raises(BadInput):
+        refilter(tmp_path / "a", ["split.min_secs=1"])
+
+
+def test_windows_of_a_long_file_join_without_a_seam(tmp_path):
+    """The same clips and scores whether a file is decoded in one go or in many places; a shot may lie across a boundary."""
+    pictures = np.concatenate([scene(1, 150), scene(2, 130), scene(7, 140)])
+    source = write_video(tmp_path / "long.mp4", pictures, 15, gop=20)
+    small = ["split.min_seconds=1", "analyse.window=4"]
+    one = curate([source], tmp_path / "one", settings(*small, "analyse.segment=1000"))
+    many = curate([source], tmp_path / "many", settings(*small, "analyse.segment=8"))
+    assert len(list((tmp_path / "many").glob(".work/analysis-*/*/done-*.json"))) == 4
+    assert len(list((tmp_path / "one").glob(".work/analysis-*/*/done-*.json"))) == 1
+    assert [(c.start, c.end, c.scores, c.tags) for c in one.clips] == [(c.start, c.end, c.scores, c.tags) for c in many.clips]
+    assert [c.num_frames for c in many.kept] == [150, 130, 140]
+    for clip in many.kept:
+        np.testing.assert_array_equal(read_video(clip.path).frames.shape[:1], [clip.num_frames])
+
+
+def test_addresses_are_fetched_and_named_as_given(footage, tmp_path):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/a.mp4", (footage / "clip2.mp4").read_bytes())
+    memory.pipe("/bucket/deep/b.mp4", (footage / "clip10.mp4").read_bytes())
+    memory.pipe("/bucket/notes.txt", b"no video")
+    assert find_sources(["memory://bucket"]) == ["memory:///bucket/a.mp4", "memory:///bucket/deep/b.mp4"]
+    report = curate(["memory://bucket/*.mp4"], tmp_path, CONFIG)
+    assert {c.source for c in report.clips} == {"memory:///bucket/a.mp4"} and len(report.kept) == 2
+    assert not list(tmp_path.glob(".work/inputs/*"))
+    with pytest.raises(BadInput):
+        find_sources(["memory://nothing/there"])
+    with pytest.raises(BadInput):
+        find_sources(["nosuchscheme://x"])
+
+
 def test_sources_are_found_in_natural_order_and_never_in_the_output(footage, tmp_path):
-    names = [p.name for p in find_sources([footage / "clip*.mp4"])]
+    names = [Path(p).name for p in find_sources([footage / "clip*.mp4"])]
     assert names == ["clip2.mp4", "clip10.mp4"]
     assert natural(Path("a2")) < natural(Path("a10")) < natural(Path("b1"))
-    assert [p.name for p in find_sources([footage, footage / "clip2.mp4"])].count("clip2.mp4") == 1
+    assert [Path(p).name for p in find_sources([footage, footage / "clip2.mp4"])].count("clip2.mp4") == 1
     folder = tmp_path / "in"
     folder.mkdir()
     write_video(folder / "a.mp4", scene(1, 30), 15)
@@ -317,7 +340,7 @@ def test_a_worker_that_dies_or_hangs_costs_one_row(tmp_path, monkeypatch):
 
 
 def test_a_source_over_its_time_is_a_row_in_both_runners(footage, tmp_path):
-    for runner in RUNNERS:
+    for runner in ("inline", "processes"):
         report = curate([footage / "clip10.mp4"], tmp_path / runner, settings("timeout=0.000001", "retries=0"), runner)
         assert [e["kind"] for e in report.errors] == ["timeout"]
         assert not report.clips and not report.ok

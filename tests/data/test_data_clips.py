@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from armillary import media
+from armillary.curate.rows import write_clips
 from armillary.data import ClipsConfig
 from armillary.errors import BadInput
+from armillary.types import Clip, Rejection
 
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data/videos"
 
@@ -71,13 +73,14 @@ def test_curated_folder_and_shards_give_the_same_frames(folder, tmp_path):
     rows = [
         {"id": "one", "source": "s1.mp4", "path": "clips/a.mp4", "caption": "first", "rejected": []},
         {"id": "two", "source": "s2.mp4", "path": "clips/b.mp4", "caption": "second", "rejected": []},
-        {"id": "bad", "source": "s2.mp4", "path": "", "caption": "", "rejected": [{"by": "motion", "reason": "static"}]},
     ]
     curated = tmp_path / "curated"
     (curated / "clips").mkdir(parents=True)
     for name in ("a.mp4", "b.mp4"):
         (curated / "clips" / name).write_bytes((folder / name).read_bytes())
-    (curated / "clips.jsonl").write_text("\n".join(json.dumps(r) for r in rows) + "\n")
+    kept = [Clip(r["id"], r["source"], 0.0, 1.0, path=str(curated / r["path"]), caption=r["caption"]) for r in rows[:2]]
+    lost = Clip("bad", "s2.mp4", 0.0, 1.0, rejected=(Rejection("motion", "static"),))
+    write_clips(curated / "clips.parquet", [*kept, lost], curated)
     one = config(curated).build()
     assert [(e.key, e.group, e.texts) for e in one.entries] == [
         ("one#0", "s1.mp4", ("first",)),
@@ -87,7 +90,7 @@ def test_curated_folder_and_shards_give_the_same_frames(folder, tmp_path):
     shards = tmp_path / "shards" / "720p"
     shards.mkdir(parents=True)
     with tarfile.open(shards / "000.tar", "w") as tar:
-        for row in rows[:2]:
+        for row in rows:
             for suffix, content in {
                 "mp4": (curated / row["path"]).read_bytes(),
                 "json": json.dumps(row).encode(),
@@ -126,8 +129,8 @@ def test_what_cannot_work_is_said(tmp_path):
         config(tmp_path).build()
     with pytest.raises(BadInput, match="holds no window"):
         config(tmp_path, stretch=0.5).build()
-    (tmp_path / "clips.jsonl").write_text("{}\n")
-    with pytest.raises(BadInput, match="line 1"):
+    (tmp_path / "clips.parquet").write_text("{}\n")
+    with pytest.raises(BadInput, match="no table"):
         config(tmp_path).build()
 
 
