@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from armillary.curate.tasks import run_task
-from armillary.errors import require
+from armillary.errors import Failed, require
 
 Work = Callable[[Mapping[str, Any]], dict[str, Any]]
 GRACE = 10.0  # seconds a task may overrun its own deadline before its worker is ended
+EMPTY = 60.0  # seconds to wait for a node when there is none
 NODES = 5  # tries more, where not the task but the node under it went away
 
 
@@ -117,12 +118,14 @@ class _Worker:
 
 
 def _room(ray: Any, workers: int, gpus: float) -> int:
-    """How many tasks the cluster holds now; it may have grown or shrunk."""
-    have = ray.cluster_resources()
-    room = int(have.get("CPU", 1))
-    if gpus:
-        room = min(room, int(have.get("GPU", 0) / gpus + 1e-6))
-    return max(1, min(room, workers) if workers else room)
+    """How many tasks the nodes hold now; the cluster may have grown or shrunk. A task stays on one node, so nodes are counted apart."""
+    room = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            have = node["Resources"]
+            here = int(have.get("CPU", 0))
+            room += min(here, int(have.get("GPU", 0) / gpus + 1e-6)) if gpus else here
+    return min(room, workers) if workers else room
 
 
 def _run(
@@ -133,12 +136,20 @@ def _run(
     tries: collections.Counter[int] = collections.Counter()
     moves: collections.Counter[int] = collections.Counter()
     ended: set[Any] = set()  # stopped by us for taking too long
+    roomy = time.monotonic()
     try:
         while waiting or under:
+            if under or _room(ray, workers, pool.gpus):
+                roomy = time.monotonic()
+            elif time.monotonic() - roomy > EMPTY:
+                share = f" and {pool.gpus:g} of a GPU" if pool.gpus else ""
+                raise Failed(f"No node of the Ray cluster has a core{share} for curation; {len(waiting)} tasks are left.")
+            else:
+                time.sleep(0.5)
             while waiting and len(under) < _room(ray, workers, pool.gpus):
                 i = waiting.popleft()
                 under[pool.give(tasks[i])] = i, time.monotonic()
-            for reference in ray.wait(list(under), timeout=0.5)[0]:
+            for reference in ray.wait(list(under), timeout=0.5)[0] if under else ():
                 i, _ = under.pop(reference)
                 answer, moved = _answer(ray, reference)
                 died = answer is None
@@ -169,5 +180,7 @@ def _answer(ray: Any, reference: Any) -> tuple[Any, bool]:
     gone = (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError, ray.exceptions.RuntimeEnvSetupError)
     try:
         return ray.get(reference), False
+    except ray.exceptions.RayTaskError as error:  # the code under the task, not the task: trying again would not help
+        return {"kind": "internal", "reason": f"{type(error.cause).__name__}: {error.cause}"}, False
     except ray.exceptions.RayError as error:
         return None, isinstance(error, gone)

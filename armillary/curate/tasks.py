@@ -7,7 +7,7 @@ judge     a whole file's record: clips, scores, rejections, vectors, hashes     
 finish    some clips of a file: text read, cut, captioned, a thumbnail            work/parts-<c>/<content>-<group>.json
 ```
 
-`<c>` is a hash of the settings that matter there, so that another threshold uses the same analysis. A task is a dict of plain values (paths,
+`<c>` is a hash of the settings that matter there: another threshold uses the same analysis. A task is a dict of plain values (paths,
 never bytes), and so is its answer. Every failure becomes an answer; only what kills the process does not come back.
 """
 
