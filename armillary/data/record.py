@@ -26,7 +26,7 @@ def record(
     *,
     seed: int = 0,
     frames: int = 33,
-    policy: str = "mix",
+    policy: str = "",
     cameras: Sequence[str] = ("front",),
     size: int = 128,
     workers: int | None = None,
@@ -37,7 +37,7 @@ def record(
     a finished data set grows.
 
     Args:
-        world: a name of `sims.SIMS`; policy: of `sims.POLICIES`.
+        world: a name of `sims.SIMS`; policy: of its `policies`; empty: the first.
         out: a new folder, or one begun with the same settings.
         size: pixels a side, even.
         workers: processes; all cores when None, and none beside this one when 1.
@@ -49,8 +49,9 @@ def record(
         BadInput: for a name that is in no table, numbers that make no sense, or a folder begun with other settings.
         Failed: when a process died.
     """
-    lookup(sims.POLICIES, policy, "policy")
     sim = sims.make(world)
+    policy = policy or next(iter(sim.policies))
+    lookup(sim.policies, policy, "policy")
     for name in cameras:
         if name not in sim.cameras:
             raise BadInput(f"{world} has no camera {name!r}; it has {', '.join(sim.cameras)}.")

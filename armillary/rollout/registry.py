@@ -12,19 +12,20 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-IDS = {
-    "armillary/Tabletop-v0": "armillary.rollout.env:WorldEnv",
-    "armillary/Tabletop-sim-v0": "armillary.sims.gym:SimEnv",
+IDS: dict[str, tuple[str, dict[str, str]]] = {
+    "armillary/Tabletop-v0": ("armillary.rollout.env:WorldEnv", {}),
+    "armillary/Tabletop-sim-v0": ("armillary.sims.gym:SimEnv", {}),
+    "armillary/Physics-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "physics"}),
 }
 
 
 def register() -> None:
-    """Register the dream and its exact twin with Gymnasium."""
+    """Register the dream and the exact simulators with Gymnasium."""
     from gymnasium.envs import registration
 
-    for name, entry in IDS.items():
+    for name, (entry, given) in IDS.items():
         if name not in registration.registry:
-            registration.register(id=name, entry_point=entry, max_episode_steps=200)
+            registration.register(id=name, entry_point=entry, max_episode_steps=200, kwargs=dict(given))
 
 
 def announce() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 from armillary.errors import BadInput, lookup
 from armillary.sims.base import SceneObject, Sim
-from armillary.sims.policies import POLICIES
+from armillary.sims.physics import Physics
 from armillary.sims.record import record_episode
 from armillary.sims.tabletop import Tabletop
 
-SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop}
+SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop, "physics": Physics}
 
 
 def make(name: str, **options: Any) -> Sim:
@@ -33,4 +33,4 @@ def make(name: str, **options: Any) -> Sim:
         raise BadInput(f"{name} does not take {options}: {error}") from error
 
 
-__all__ = ["POLICIES", "SIMS", "SceneObject", "Sim", "make", "record_episode"]
+__all__ = ["SIMS", "SceneObject", "Sim", "make", "record_episode"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from armillary.types import ActionSpec, Camera
+
+Policy = Callable[[Any, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Sim(Protocol):
         objects: what lies in the scene; `instruction`: the task; `instructions`: the same task in other words.
         caption: what has been seen since the reset, told from the true state.
         steps: actions taken since the reset.
+        policies: scripted ways to act in it, `policy(sim, rng) -> action`, by name; the first is what records it by default.
         memory: what a scripted policy keeps between steps; `reset` empties it.
     """
 
@@ -54,6 +57,7 @@ class Sim(Protocol):
     objects: tuple[SceneObject, ...]
     steps: int
     memory: dict[str, Any]
+    policies: Mapping[str, Policy]
 
     @property
     def instruction(self) -> str: ...

@@ -5,13 +5,12 @@ They read the true state, which no learner sees; they are there to fill data set
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
 from armillary.sims import language, scene
-from armillary.sims.base import SceneObject
+from armillary.sims.base import Policy, SceneObject
 
 STEP = 0.028  # metres of a full command in one frame
 
@@ -29,9 +28,6 @@ class Pushable(Protocol):
     def pose(self, k: int) -> tuple[np.ndarray, float]: ...
 
     def left_over(self, k: int, side: str) -> float: ...
-
-
-Policy = Callable[[Any, np.random.Generator], np.ndarray]
 
 
 def expert(sim: Pushable, rng: np.random.Generator) -> np.ndarray:
@@ -157,4 +153,4 @@ def _command(v: np.ndarray) -> np.ndarray:
     return np.clip(v, -1.0, 1.0).astype(np.float32)
 
 
-POLICIES: dict[str, Policy] = {"expert": expert, "play": play, "mix": mix}
+POLICIES: dict[str, Policy] = {"mix": mix, "expert": expert, "play": play}

@@ -204,6 +204,18 @@ class Raycaster:
         visible = (seen >= 0) & (self.model.geom_group[seen] == group)
         return int(np.count_nonzero(visible)), int(np.count_nonzero(alone))
 
+    def alone(self, camera: Camera, geoms: np.ndarray) -> int:
+        """How many pixels would show `geoms` (ids of moving geoms) if nothing stood before them."""
+        kept = self.model.geom_group.copy()
+        self.model.geom_group[kept == 5] = 4
+        self.model.geom_group[geoms] = 5
+        only = (np.arange(6) == 5).astype(np.uint8)
+        try:
+            eye, dirs = camera.pose[:3, 3], optics.directions(camera)
+            return int((self.cast(eye, dirs[self._near(eye, dirs, only)], only).geom >= 0).sum())
+        finally:
+            self.model.geom_group[:] = kept
+
     # What rays meet ---------------------------------------------------------------------------------------------------------------
 
     def cast(self, origin: np.ndarray, dirs: np.ndarray, groups: np.ndarray) -> Hits:

@@ -9,7 +9,6 @@ import numpy as np
 
 from armillary.errors import BadInput, lookup
 from armillary.sims.base import Sim
-from armillary.sims.policies import POLICIES
 from armillary.types import Camera, Episode
 
 
@@ -27,7 +26,8 @@ def record_episode(
     taken too, so that all arrays have `frames` rows; what it led to is not seen. The episode does not stop at success.
 
     Args:
-        policy: a name of `POLICIES`, or any `policy(sim, rng) -> action`. Its random numbers come from `seed` as well.
+        policy: a name of `sim.policies` (empty: its first), or any `policy(sim, rng) -> action`. Its random numbers come from
+            `seed` as well.
         size: pixels a side.
 
     Returns:
@@ -36,7 +36,7 @@ def record_episode(
     Raises:
         BadInput: for an unknown policy or camera, or no frames.
     """
-    act = lookup(POLICIES, policy, "policy") if isinstance(policy, str) else policy
+    act = lookup(sim.policies, policy or next(iter(sim.policies)), "policy") if isinstance(policy, str) else policy
     cameras = tuple(cameras)
     if frames < 1:
         raise BadInput(f"An episode needs at least 1 frame; got {frames}.")

@@ -6,14 +6,15 @@ Action: the velocity of the tip in the tray's plane, two numbers in [-1, 1] (x t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from armillary.errors import BadInput, require
 from armillary.sims import language, optics, scene
-from armillary.sims.base import SceneObject
+from armillary.sims.base import Policy, SceneObject
+from armillary.sims.policies import POLICIES
 from armillary.sims.raycast import Light, Picture, Raycaster
 from armillary.types import ActionSpec, Camera
 
@@ -49,6 +50,7 @@ class Tabletop:
     fps = SPEC.rate
     cameras: tuple[str, ...] = scene.CAMERAS
     state_names: tuple[str, ...] = ("tip_x", "tip_y", "yaw", "shoulder", "elbow", "wrist")
+    policies: Mapping[str, Policy] = POLICIES
 
     def __init__(self, renderer: Literal["ray", "gl"] = "ray", smooth: bool = True) -> None:
         if renderer not in ("ray", "gl"):

@@ -92,7 +92,12 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_json(path: str | Path, value: Any) -> Path:
     from armillary.presets import to_json
 
-    return write_text(path, json.dumps(to_json(value), indent=1, ensure_ascii=False) + "\n")
+    plain = to_json(value)
+    try:
+        data = json.dumps(plain, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a file name that is no Unicode: its odd bytes stand as escapes
+        data = json.dumps(plain, indent=1).encode()
+    return write_bytes(path, data + b"\n")
 
 
 def read_json(path: str | Path) -> Any:

@@ -14,7 +14,7 @@ def sim_record(
     out: Path = Path("episodes"),
     seed: int = 0,
     frames: int = 33,
-    policy: str = "mix",
+    policy: str = "",
     cameras: tuple[str, ...] = ("front",),
     size: int = 128,
     workers: int | None = None,
@@ -31,7 +31,7 @@ def sim_record(
         out: the dataset's folder.
         seed: of the first episode; the others follow.
         frames: of each episode.
-        policy: `expert`, `play` or `mix`.
+        policy: one of the simulator's own (tabletop: `mix`, `expert`, `play`; physics: `watch`); empty: the first.
         cameras: which to render.
         size: pixels a side.
         workers: processes; one per core by default.

@@ -33,7 +33,7 @@ def test_sim(name):
     reward, success = sim.step(action)
     assert isinstance(reward, float) and isinstance(success, bool) and sim.steps == 1
     truth = sim.truth(sim.cameras[0], 64)
-    assert set(truth) == TRUTH
+    assert set(truth) >= TRUTH
     for key in ("object_pose", "object_px", "object_area", "object_full", "object_hidden", "contact"):
         assert len(truth[key]) == k
     assert truth["object_pose"].shape == (k, 7) and truth["contact"].dtype == bool and truth["object_hidden"].dtype == bool
@@ -46,7 +46,7 @@ def test_same_seed_and_actions_same_everything(name):
     def run():
         sim = sims.make(name)
         sim.reset(11)
-        for action in np.random.default_rng(0).uniform(-1, 1, (6, sim.spec.dim)):
+        for action in np.random.default_rng(0).uniform(sim.spec.low, sim.spec.high, (6, sim.spec.dim)):
             sim.step(action)
         return sim.render(sim.cameras, 24), sim.state(), sim.truth(), sim.caption
 
@@ -56,8 +56,7 @@ def test_same_seed_and_actions_same_everything(name):
     assert all((a[2][k] == b[2][k]).all() for k in a[2])
 
 
-@pytest.mark.parametrize("world", sims.SIMS)
-@pytest.mark.parametrize("name", sims.POLICIES)
+@pytest.mark.parametrize(("world", "name"), [(w, n) for w in sims.SIMS for n in sims.make(w).policies])
 def test_policy(name, world):
     sim = sims.make(world)
     actions = []
@@ -66,12 +65,13 @@ def test_policy(name, world):
         rng = np.random.default_rng(5)
         episode = []
         for _ in range(12):
-            episode.append(sims.POLICIES[name](sim, rng))
+            episode.append(sim.policies[name](sim, rng))
             sim.step(episode[-1])
         actions.append(np.stack(episode))
     assert (actions[0] == actions[1]).all()  # nothing is carried over a reset
     assert actions[0].dtype == np.float32 and actions[0].shape == (12, sim.spec.dim)
-    assert np.abs(actions[0]).max() <= 1 and actions[0].std() > 0.05
+    assert (actions[0] >= sim.spec.low).all() and (actions[0] <= sim.spec.high).all()
+    assert actions[0].std() > 0.05 or sim.spec.low == sim.spec.high  # a world in which there is nothing to do
 
 
 @pytest.mark.parametrize("name", texture.TEXTURES)

@@ -73,7 +73,7 @@ def test_reward_sums_to_progress_and_success_means_arrival(sim):
     begin = sim.left_over(*sim.goal)
     rng, total, solved = np.random.default_rng(0), 0.0, False
     for _ in range(40):
-        reward, solved = sim.step(sims.POLICIES["expert"](sim, rng))
+        reward, solved = sim.step(sim.policies["expert"](sim, rng))
         total += reward
         assert solved == (sim.left_over(*sim.goal) <= 0)
         if solved:
@@ -139,7 +139,7 @@ def test_experts_solve_the_task_and_fill_data_sets(sim):
         rng, done = np.random.default_rng(seed), False
         for _ in range(33):
             tip = sim.tip.copy()
-            done |= sim.step(sims.POLICIES["expert"](sim, rng))[1]
+            done |= sim.step(sim.policies["expert"](sim, rng))[1]
             contact.append(sim.touched.any())
             motion.append(np.hypot(*(sim.tip - tip)[:2]) > 0.004)
         solved.append(done)
@@ -151,7 +151,7 @@ def test_random_hands_do_not_solve_it(sim):
     for seed in range(100, 108):
         sim.reset(seed)
         rng = np.random.default_rng(seed)
-        solved.append(any(sim.step(sims.POLICIES["play"](sim, rng))[1] for _ in range(33)))
+        solved.append(any(sim.step(sim.policies["play"](sim, rng))[1] for _ in range(33)))
     assert np.mean(solved) < 0.5
 
 
