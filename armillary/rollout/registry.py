@@ -16,6 +16,7 @@ IDS: dict[str, tuple[str, dict[str, str]]] = {
     "armillary/Tabletop-v0": ("armillary.rollout.env:WorldEnv", {}),
     "armillary/Tabletop-sim-v0": ("armillary.sims.gym:SimEnv", {}),
     "armillary/Physics-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "physics"}),
+    "armillary/Rooms-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "rooms", "camera": "eye"}),
 }
 
 

@@ -15,9 +15,10 @@ from armillary.errors import BadInput, lookup
 from armillary.sims.base import SceneObject, Sim
 from armillary.sims.physics import Physics
 from armillary.sims.record import record_episode
+from armillary.sims.rooms import Rooms
 from armillary.sims.tabletop import Tabletop
 
-SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop, "physics": Physics}
+SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop, "physics": Physics, "rooms": Rooms}
 
 
 def make(name: str, **options: Any) -> Sim:

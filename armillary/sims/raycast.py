@@ -260,8 +260,12 @@ class Raycaster:
                 axes = self.data.geom_xmat[geom].reshape(3, 3)
                 off = hits.point[at] - self.data.geom_xpos[geom]
                 x, y, z = (_dot(off, axes[:, k]) / look.scale for k in range(3))
-                # A face seen from above shows x and y; adding the height keeps upright faces from becoming streaks.
-                grey = texture.sample(look.texture, x + 0.5 * z, y + 0.5 * z)
+                # A face that lies shows x and y, an upright one its height and whichever of x and y runs along it.
+                a, b, c = (np.abs(_dot(hits.normal[at], axes[:, k])) for k in range(3))
+                lying, along_x = c >= np.maximum(a, b), b >= a
+                u = np.where(lying, x + 0.5 * z, z)
+                v = np.where(lying, y + 0.5 * z, np.where(along_x, x, y))
+                grey = texture.sample(look.texture, u, v)
                 base[at] *= 1.0 + look.strength * grey[:, None]
         to_lamp = _unit(lamp - hits.point)
         facing = np.where(shadow, 0.0, np.maximum(_dot(hits.normal, to_lamp), 0.0))

@@ -49,11 +49,53 @@ def _speckle(rng: np.random.Generator) -> np.ndarray:
     return 0.5 * _noise(rng, 16) + 0.5 * _noise(rng, 96)
 
 
+def _brick(rng: np.random.Generator) -> np.ndarray:
+    """Eight rows of bricks with pale joints, each brick of its own shade."""
+    rows, columns = 8, 4
+    i, j = np.mgrid[:SIDE, :SIDE]
+    row = i * rows // SIDE
+    shifted = (j + (row % 2) * (SIDE // (2 * columns))) % SIDE
+    column = shifted * columns // SIDE
+    shade = rng.uniform(-0.7, 0.4, (rows, columns))[row, column]
+    joint = (i % (SIDE // rows) < 4) | (shifted % (SIDE // columns) < 4)
+    return np.where(joint, 0.9, shade + 0.15 * _noise(rng, 64))
+
+
+def _stripes(rng: np.random.Generator) -> np.ndarray:
+    """Sixteen stripes of uneven width along the first axis."""
+    edges = np.sort(rng.permutation(SIDE)[:16])
+    values = rng.uniform(-1.0, 1.0, 17)
+    values[-1] = values[0]  # the last goes on in the first
+    return np.broadcast_to(values[np.searchsorted(edges, np.arange(SIDE), side="right")], (SIDE, SIDE)).copy()
+
+
+def _dots(rng: np.random.Generator) -> np.ndarray:
+    """Soft discs of several sizes, wrapped around."""
+    i, j = np.mgrid[:SIDE, :SIDE]
+    out = np.full((SIDE, SIDE), -0.4)
+    for y, x, radius, value in zip(*rng.uniform(0, SIDE, (2, 40)), rng.uniform(6, 22, 40), rng.uniform(-0.2, 1.0, 40)):
+        dy, dx = (np.abs(a - b) for a, b in ((i, y), (j, x)))
+        away = np.hypot(np.minimum(dy, SIDE - dy), np.minimum(dx, SIDE - dx))
+        part = np.clip(radius - away + 0.5, 0.0, 1.0)
+        out = out * (1 - part) + value * part
+    return out
+
+
+def _marble(rng: np.random.Generator) -> np.ndarray:
+    i = np.arange(SIDE)[:, None] * 6.0 / SIDE + 1.4 * _noise(rng, 4) + 0.5 * _noise(rng, 16)
+    vein = np.abs((i % 1.0) * 2.0 - 1.0)
+    return 1.6 * np.sqrt(vein) - 0.9 + 0.1 * _noise(rng, 64)
+
+
 TEXTURES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "plain": _plain,
     "checker": _checker,
     "wood": _wood,
     "speckle": _speckle,
+    "brick": _brick,
+    "stripes": _stripes,
+    "dots": _dots,
+    "marble": _marble,
 }
 
 
