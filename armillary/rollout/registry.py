@@ -17,6 +17,7 @@ IDS: dict[str, tuple[str, dict[str, str]]] = {
     "armillary/Tabletop-sim-v0": ("armillary.sims.gym:SimEnv", {}),
     "armillary/Physics-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "physics"}),
     "armillary/Rooms-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "rooms", "camera": "eye"}),
+    "armillary/Driving-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "driving"}),
 }
 
 

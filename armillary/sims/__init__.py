@@ -13,12 +13,13 @@ from typing import Any
 
 from armillary.errors import BadInput, lookup
 from armillary.sims.base import SceneObject, Sim
+from armillary.sims.driving import Driving
 from armillary.sims.physics import Physics
 from armillary.sims.record import record_episode
 from armillary.sims.rooms import Rooms
 from armillary.sims.tabletop import Tabletop
 
-SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop, "physics": Physics, "rooms": Rooms}
+SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop, "physics": Physics, "rooms": Rooms, "driving": Driving}
 
 
 def make(name: str, **options: Any) -> Sim:

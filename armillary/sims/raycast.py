@@ -55,6 +55,8 @@ class Light:
         position: of the lamp, metres; `radius`: of the lamp, metres, which softens shadows.
         strength: of the lamp; `sky`, `ground`: ambient light from above and below, linear RGB.
         colour: of the lamp, linear RGB.
+        background: sRGB where a ray meets nothing, at the horizon; zenith: the same straight up, None for one colour everywhere.
+        fog: share of light lost a metre; what is lost turns into `background`.
     """
 
     position: tuple[float, float, float] = (-0.5, -0.4, 1.6)
@@ -64,6 +66,8 @@ class Light:
     sky: tuple[float, float, float] = (0.34, 0.36, 0.40)
     ground: tuple[float, float, float] = (0.16, 0.15, 0.14)
     background: tuple[float, float, float] = (0.55, 0.58, 0.62)
+    zenith: tuple[float, float, float] | None = None
+    fog: float = 0.0
 
 
 class Hits(NamedTuple):
@@ -278,7 +282,14 @@ class Raycaster:
         ambient = np.asarray(light.sky) * up + np.asarray(light.ground) * (1.0 - up)
         lamp_colour = light.strength * np.asarray(light.colour)
         out = base * (ambient + lamp_colour * facing[:, None]) + lamp_colour * spark[:, None]
-        return np.clip(np.where((hits.geom < 0)[:, None], self.colours[-1], out), 0.0, 1.0)
+        if light.fog:
+            clear = np.exp(-light.fog * np.maximum(hits.dist, 0.0))[:, None]
+            out = out * clear + self.colours[-1] * (1.0 - clear)
+        sky = self.colours[-1]
+        if light.zenith is not None:
+            rise = np.sqrt(np.clip(dirs[:, 2], 0.0, 1.0))[:, None]
+            sky = sky * (1.0 - rise) + np.asarray(light.zenith) ** 2.2 * rise
+        return np.clip(np.where((hits.geom < 0)[:, None], sky, out), 0.0, 1.0)
 
     def _lamp(self, k: int | None = None) -> np.ndarray:
         """The lamp's centre, or one of four points on its disc."""

@@ -87,6 +87,25 @@ def _marble(rng: np.random.Generator) -> np.ndarray:
     return 1.6 * np.sqrt(vein) - 0.9 + 0.1 * _noise(rng, 64)
 
 
+def _road(rng: np.random.Generator) -> np.ndarray:
+    """Asphalt along the first axis, as wide as one repeat: a line at either edge and a dashed one in the middle, a half of it painted."""
+    i, j = np.mgrid[:SIDE, :SIDE]
+    out = 0.05 * _noise(rng, 96) + 0.03 * _noise(rng, 8)
+    across = np.abs(j - SIDE / 2 + 0.5) / (SIDE / 2)  # 0 in the middle, 1 at the edges
+    out[(across > 0.90) & (across < 0.94)] = 1.0
+    out[(across < 0.02) & (i < SIDE // 2)] = 1.0
+    return np.roll(out, SIDE // 2, 1)  # texture coordinates are 0 in a box's middle
+
+
+def _windows(rng: np.random.Generator) -> np.ndarray:
+    """A facade: four by four windows, dark ones and lit ones."""
+    i, j = np.mgrid[:SIDE, :SIDE]
+    cell = SIDE // 4
+    inside = (i % cell > 14) & (i % cell < 46) & (j % cell > 12) & (j % cell < 50)
+    shade = rng.choice([-1.0, -0.8, -0.6, 0.7], (4, 4))[i // cell, j // cell]
+    return np.where(inside, shade, 0.1 + 0.05 * _noise(rng, 64))
+
+
 TEXTURES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "plain": _plain,
     "checker": _checker,
@@ -96,6 +115,8 @@ TEXTURES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "stripes": _stripes,
     "dots": _dots,
     "marble": _marble,
+    "road": _road,
+    "windows": _windows,
 }
 
 
