@@ -27,7 +27,7 @@ def record(
     seed: int = 0,
     frames: int = 33,
     policy: str = "",
-    cameras: Sequence[str] = ("front",),
+    cameras: Sequence[str] = (),
     size: int = 128,
     workers: int | None = None,
 ) -> Path:
@@ -39,6 +39,7 @@ def record(
     Args:
         world: a name of `sims.SIMS`; policy: of its `policies`; empty: the first.
         out: a new folder, or one begun with the same settings.
+        cameras: some of its own; none named: its first.
         size: pixels a side, even.
         workers: processes; all cores when None, and none beside this one when 1.
 
@@ -52,6 +53,7 @@ def record(
     sim = sims.make(world)
     policy = policy or next(iter(sim.policies))
     lookup(sim.policies, policy, "policy")
+    cameras = tuple(cameras) or sim.cameras[:1]
     for name in cameras:
         if name not in sim.cameras:
             raise BadInput(f"{world} has no camera {name!r}; it has {', '.join(sim.cameras)}.")

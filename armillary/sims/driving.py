@@ -29,8 +29,8 @@ MOUNTS: dict[str, tuple[float, float, tuple[float, float, float]]] = {
     "left": (-60.0, 35.0, (0.4, -0.6, 1.45)),
     "right": (60.0, 35.0, (0.4, 0.6, 1.45)),
     "rear": (180.0, 38.0, (-1.2, 0.0, 1.45)),
-    "rear left": (-120.0, 35.0, (-0.6, -0.6, 1.45)),
-    "rear right": (120.0, 35.0, (-0.6, 0.6, 1.45)),
+    "rear_left": (-120.0, 35.0, (-0.6, -0.6, 1.45)),
+    "rear_right": (120.0, 35.0, (-0.6, 0.6, 1.45)),
 }
 
 SPEC = ActionSpec(
@@ -176,7 +176,8 @@ class Driving:
     def captions(self) -> dict[str, str]:
         """Camera -> what that view shows now."""
         return {
-            name: f"{name.capitalize()} view from a car on {self.street.said}; {self._seen(name)}." for name in self.cameras
+            name: f"{name.replace('_', ' ').capitalize()} view from a car on {self.street.said}; {self._seen(name)}."
+            for name in self.cameras
         }
 
     def _seen(self, camera: str | None) -> str:

@@ -15,7 +15,7 @@ def sim_record(
     seed: int = 0,
     frames: int = 33,
     policy: str = "",
-    cameras: tuple[str, ...] = ("front",),
+    cameras: tuple[str, ...] = (),
     size: int = 128,
     workers: int | None = None,
 ) -> dict[str, Any]:
@@ -31,8 +31,9 @@ def sim_record(
         out: the dataset's folder.
         seed: of the first episode; the others follow.
         frames: of each episode.
-        policy: one of the simulator's own (tabletop: `mix`, `expert`, `play`; physics: `watch`); empty: the first.
-        cameras: which to render.
+        policy: one of the simulator's own (tabletop: `mix`, `expert`, `play`; physics: `watch`; rooms:
+            `wander`, `joystick`; driving: `cruise`, `swerve`); empty: the first.
+        cameras: which to render; none named: the first one (tabletop and physics: `front`, rooms: `eye`, driving: `front`).
         size: pixels a side.
         workers: processes; one per core by default.
     """

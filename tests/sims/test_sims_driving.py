@@ -96,7 +96,7 @@ def test_six_views_are_one_world():
     assert same.mean() > 0.7
     colour = np.abs(second.rgb[i, j].astype(int) - first.rgb.reshape(-1, 3)[near][inside].astype(int)).mean(1)[same]
     assert np.median(colour) < 8
-    assert set(MOUNTS) == {"front", "left", "right", "rear", "rear left", "rear right"}
+    assert set(MOUNTS) == {"front", "left", "right", "rear", "rear_left", "rear_right"}
 
 
 def test_captions_name_what_each_view_shows():
