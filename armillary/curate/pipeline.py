@@ -35,6 +35,7 @@ from armillary.curate.runners import RUNNERS
 from armillary.curate.sources import find_sources
 from armillary.curate.tasks import Work, group_of, load_part, load_plan, load_probe, observed, stages_of
 from armillary.errors import BadInput, lookup
+from armillary.media.errors import shown
 from armillary.presets import from_json, override, to_json
 from armillary.progress import Progress
 from armillary.store import atomic_path, check_writable, read_json, write_json
@@ -162,7 +163,7 @@ class _Run:
                 facts: dict[str, Any] = (
                     {"rate": f"{seconds / max(1e-3, time.monotonic() - began):.1f}x real time"} if seconds else {}
                 )
-                bar.advance(file=Path(tasks[i]["name"]).name, **facts)
+                bar.advance(file=shown(Path(tasks[i]["name"]).name), **facts)
         if do == "analyse":
             self.fresh += seconds
         return answers

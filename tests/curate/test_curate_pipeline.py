@@ -240,7 +240,7 @@ def test_refilter_judges_again_without_decoding(footage, tmp_path, monkeypatch):
 
 def test_windows_of_a_long_file_join_without_a_seam(tmp_path):
     """The same clips and scores whether a file is decoded in one go or in many places; a shot may lie across a boundary."""
-    pictures = np.concatenate([scene(1, 150), scene(2, 130), scene(7, 140)])
+    pictures = np.concatenate([scene(1, 150, pan=1.5), scene(2, 130, pan=1.5), scene(7, 140, pan=1.5)])
     source = write_video(tmp_path / "long.mp4", pictures, 15, gop=20)
     small = ["split.min_seconds=1", "analyse.window=4"]
     one = curate([source], tmp_path / "one", settings(*small, "analyse.segment=1000"))
