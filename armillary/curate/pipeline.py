@@ -128,6 +128,8 @@ class _Run:
         self.work = Work((self.out / ".work").resolve(), self.config)
         self.plain = to_json(self.config)
         self.owners: dict[str, str] = {}
+        # Only steps that load a model ask for a share of a GPU.
+        self.models = {"judge", "finish"} | ({"analyse"} if self.config.shots.backend != "own" else set())
 
     def whole(self) -> CurateReport:
         began = time.monotonic()
@@ -155,7 +157,7 @@ class _Run:
                 workers=c.workers,
                 timeout=c.timeout,
                 retries=c.retries,
-                gpus=c.gpus if do in ("judge", "finish") else 0.0,
+                gpus=c.gpus if do in self.models else 0.0,
             ):
                 answers[i] = dict(answer)
                 self.cpu[do] += answer.get("cpu", 0.0)

@@ -27,6 +27,9 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb("_doctor", "what this machine can run, before anyone waits"),
     "sim record": Verb("_sim", "record episodes of an exact simulator as a LeRobot dataset"),
     "curate": Verb("_curate", "split, filter, caption, deduplicate and shard raw video"),
+    "curate shots": Verb("_shots", "where one shot ends and the next begins"),
+    "curate refilter": Verb("_curate", "judge curated footage again with other thresholds, without decoding it"),
+    "curate search": Verb("_search", "find curated clips by words or by a clip"),
     "tokenize": Verb("_tokenize", "a video to latents or tokens, and back"),
     "train": Verb("_train", "run a recipe"),
     "generate": Verb("_generate", "dream a video from a prompt, an image, a video or actions"),
@@ -37,7 +40,7 @@ VERBS: dict[str, Verb] = {
 
 
 def __getattr__(name: str) -> Any:
-    for title, verb in VERBS.items():
+    for title, verb in sorted(VERBS.items(), key=lambda v: v[0].replace(" ", "_") != name):
         if title.replace(" ", "_") == name or title.split(" ")[0] == name:
             function = verb.load(title)
             globals()[name] = function

@@ -12,8 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from curate_scenes import dissolve, fade, scene, small
 
-from armillary.curate.analyse import analyse
 from armillary.curate.shots import detect
+from armillary.curate.shots.windows import find
 from armillary.media import Reader
 
 
@@ -68,11 +68,9 @@ def test_what_passes_is_no_cut(trouble):
     assert detect(small(trouble(scene(7, 120, pan=0.5))), 25) == []
 
 
-@pytest.mark.parametrize("kind", ["still", "pan", "whip", "shake"])
-def test_camera_motion_is_no_cut(kind):
-    motion = {"still": {"pan": 0.0}, "pan": {"pan": 3.0}, "whip": {"pan": 14.0}, "shake": {"pan": 0.0, "shake": 4.0}}[kind]
-    frames = scene(8, 36 if kind == "whip" else 100, **motion)
-    assert detect(small(frames), 25) == []
+@pytest.mark.parametrize(("frames", "pan", "shake"), [(100, 0.0, 0.0), (100, 3.0, 0.0), (36, 14.0, 0.0), (100, 0.0, 4.0)])
+def test_camera_motion_is_no_cut(frames, pan, shake):
+    assert detect(small(scene(8, frames, pan=pan, shake=shake)), 25) == []
 
 
 def test_a_cut_inside_a_shaking_stretch_is_found():
@@ -87,15 +85,19 @@ def test_nothing_and_almost_nothing_are_one_shot():
 
 def found_in(path):
     with Reader(path) as reader:
-        return [t for segment in analyse(reader) for t in segment.transitions]
+        return list(find(reader).transitions)
 
 
 def test_multishot_clips_by_hand(shared_data):
     truth = json.loads((shared_data / "videos/ground_truth.json").read_text())
-    hard = found_in(shared_data / "videos/multishot_hard_cuts_a.mp4")
-    assert [(t.start, t.end) for t in hard] == [(c, c) for c in truth["multishot_hard_cuts_a.mp4"]["cuts"]]
+    for name in ("multishot_hard_cuts_a.mp4", "screen_slideshow_a.mp4"):
+        hard = found_in(shared_data / "videos" / name)
+        assert [(t.start, t.end) for t in hard] == [(c, c) for c in truth[name]["cuts"]], name
+    views = found_in(shared_data / "videos/driving_multiview_snow_6x9.mp4")
+    assert [(t.start, t.end) for t in views] == [(k, k) for k in range(9, 54, 9)]
     soft = found_in(shared_data / "videos/multishot_gradual_a.mp4")
     for t, want in zip(soft, truth["multishot_gradual_a.mp4"]["transitions"], strict=True):
-        assert abs(t.start - want["first"]) <= 2
-        assert abs(t.end - want["last"]) <= 2
-    assert found_in(shared_data / "videos/human_football_juggle.mp4") == []
+        assert abs(t.start - want["first"]) <= 3
+        assert abs(t.end - want["last"]) <= 3
+    for name in ("human_football_juggle.mp4", "driving_highway_lane_a.mp4"):
+        assert found_in(shared_data / "videos" / name) == [], name
