@@ -21,6 +21,7 @@ EXTRAS = {
     "pyarrow": "data",
     "faiss": "curate",
     "ray": "ray",
+    "transformers": "vlm",
     "cv2": "curate",
     "sklearn": "curate",
     "onnxruntime": "guard",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from armillary.curate.embed import phash, picture_vector
+from armillary.curate.embed import describe
 from armillary.curate.flow import Flow, FlowRow
 from armillary.curate.measure import measure
 from armillary.curate.shots import SMALL, ShotConfig, SmallFrames, Transition, detect
@@ -97,7 +97,8 @@ class Look:
         """A look as it is kept: measured, hashed, then packed."""
         cv2 = require("cv2", "curation")
         _, packed = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        return Look(time, packed.tobytes(), measures, picture_vector(rgb).astype(np.float32), phash(rgb))
+        vector, bits = describe(rgb)
+        return Look(time, packed.tobytes(), measures, vector.astype(np.float32), bits)
 
 
 @dataclass(frozen=True)

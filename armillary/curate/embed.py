@@ -45,7 +45,17 @@ def _planes(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def picture_vector(rgb: np.ndarray) -> np.ndarray:
     """float64 `DIM` of uint8 `h w 3`; each of the three parts has unit length (or is zero where there is nothing to say)."""
-    y, blue, red = _planes(rgb)
+    return _vector(_planes(rgb))
+
+
+def describe(rgb: np.ndarray) -> tuple[np.ndarray, int]:
+    """`picture_vector` and `phash` of one picture, which share most of the work."""
+    planes = _planes(rgb)
+    return _vector(planes), _hash(planes[0])
+
+
+def _vector(planes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    y, blue, red = planes
     layout = _low(y, LAYOUT).ravel()[1:]
     colour = np.concatenate([_low(blue, CHROMA).ravel(), _low(red, CHROMA).ravel()])
     edges = _gradients(y)
@@ -66,9 +76,9 @@ def _gradients(y: np.ndarray) -> np.ndarray:
     part = turn - np.floor(turn)
     cell = np.arange(SIZE) * CELLS // SIZE
     where = (cell[:, None] * CELLS + cell[None, :]) * DIRECTIONS
-    out = np.zeros(CELLS * CELLS * DIRECTIONS)
-    np.add.at(out, where + low, length * (1 - part))
-    np.add.at(out, where + (low + 1) % DIRECTIONS, length * part)
+    bins = CELLS * CELLS * DIRECTIONS
+    out = np.bincount((where + low).ravel(), (length * (1 - part)).ravel(), bins)
+    out += np.bincount((where + (low + 1) % DIRECTIONS).ravel(), (length * part).ravel(), bins)
     return out - out.mean()
 
 
@@ -80,7 +90,10 @@ def embed(pictures: list[np.ndarray]) -> np.ndarray:
 
 def phash(rgb: np.ndarray) -> int:
     """64 bits: which of the lowest 8x8 DCT coefficients of luma exceed their median (the mean left out)."""
-    y, _, _ = _planes(rgb)
+    return _hash(_planes(rgb)[0])
+
+
+def _hash(y: np.ndarray) -> int:
     low = _low(y, 9)[1:, 1:].ravel()  # without the first row and column, which follow brightness and gradients of light
     bits = low > np.median(low)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

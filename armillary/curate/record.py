@@ -22,7 +22,7 @@ from armillary.media import VideoInfo
 from armillary.presets import from_json, to_json
 from armillary.store import atomic_path, write_bytes
 
-FORMAT = 1
+FORMAT = 2
 FLOW = tuple(f.name for f in dataclasses.fields(FlowRow))
 ARRAYS = ("times", "change", "change_peak", "luma", "contrast", "keys")
 

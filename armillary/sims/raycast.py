@@ -312,7 +312,7 @@ class Raycaster:
 
     def _fixed_layer(self, camera: Camera) -> _Fixed:
         """Computed once for each pose of a camera."""
-        pose, key = camera.pose.tobytes(), (camera.name, camera.width)
+        pose, key = camera.pose.tobytes() + camera.intrinsics.tobytes(), (camera.name, camera.width)
         kept = self.kept.get(key)
         if kept is not None and kept.pose == pose:
             return kept

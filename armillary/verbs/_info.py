@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from armillary.errors import BadInput
-
 
 def info(name: str = "", /) -> dict[str, Any]:
     """What a checkpoint, a dataset, a video or a shipped name is; with no name, everything that can be named.

@@ -9,9 +9,9 @@ import pytest
 
 from armillary.curate import FILTERS, CurateConfig
 from armillary.curate.analyse import analyse
-from armillary.curate.tasks import stages_of
 from armillary.curate.split import SplitConfig, split
 from armillary.curate.stage import Context
+from armillary.curate.tasks import stages_of
 from armillary.media import Reader, resize, write_video
 from armillary.types import Rejection
 

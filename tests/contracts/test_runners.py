@@ -19,9 +19,9 @@ def test_a_runner_answers_every_task_once(name, tmp_path):
         path.write_bytes(content)
         tasks.append(
             {
+                "do": "probe",
                 "path": str(path),
                 "name": path.name,
-                "content": "0" * 64,
                 "work": str(tmp_path / "w"),
                 "config": to_json(CurateConfig()),
             }
@@ -34,6 +34,10 @@ def test_a_runner_answers_every_task_once(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)
-def test_a_captioner_knows_its_name(name):
-    captioner = CAPTIONERS[name](CaptionConfig(by=name, url="http://127.0.0.1:9/v1", model="m"))
-    assert captioner.name == name
+def test_a_captioner_knows_its_name(name, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    captioner = CAPTIONERS[name](CaptionConfig(by=name, url="http://127.0.0.1:9/v1", model=str(model)))
+    assert captioner.source.split(":")[0] == name
+    assert list(captioner.captions([])) == []

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ray = pytest.importorskip("ray", reason='the ray runner is an extra: pip install "armillary[ray]"')
 sys.path.insert(0, str(Path(__file__).parent))
 from curate_scenes import scene
 
@@ -21,6 +20,7 @@ from armillary.errors import Failed
 from armillary.media import write_video
 from armillary.presets import override
 
+ray = pytest.importorskip("ray", reason='the ray runner is an extra: pip install "armillary[ray]"')
 CONFIG = override(CurateConfig(), ["split.min_seconds=1", "text.ocr=false", "analyse.window=2", "analyse.segment=4"])
 
 

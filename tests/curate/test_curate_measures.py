@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 
 from armillary.curate.analyse import Segment
 from armillary.curate.dedup import DedupConfig, dedup
-from armillary.curate.embed import aligned_distance, embed, hamming, phash
+from armillary.curate.embed import aligned_distance, describe, embed, hamming, phash, picture_vector
 from armillary.curate.filters.black import BlackConfig, frozen_share
-from armillary.curate.filters.motion import MotionConfig, camera_of, jitter
 from armillary.curate.filters.text import Box
-from armillary.curate.flow import Flow, FlowRow
+from armillary.curate.flow import Flow
 from armillary.curate.measure import few_values, measure
 from armillary.curate.shots import Transition
 from armillary.curate.split import SplitConfig, clip_id, spans, split
@@ -60,38 +59,6 @@ def test_flow_reads_a_known_zoom_and_turn():
     assert flow_of(about_centre(1.0, 2)).roll == pytest.approx(np.radians(2) / 0.25, rel=0.15)
 
 
-def row(**changes):
-    return FlowRow(
-        **{"time": 0.0, "x": 0.0, "y": 0.0, "zoom": 0.0, "roll": 0.0, "objects": 0.0, "peak": 0.0, "explained": 1.0, **changes}
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "tag"),
-    [
-        ({"x": -0.1}, "pan right"),
-        ({"x": 0.1}, "pan left"),
-        ({"y": 0.1}, "tilt up"),
-        ({"y": -0.1}, "tilt down"),
-        ({"zoom": 0.3}, "zoom in"),
-        ({"zoom": -0.3}, "zoom out"),
-        ({"roll": 0.3}, "roll"),
-        ({"x": 0.1, "y": 0.09}, "moving"),
-        ({}, "static"),
-    ],
-)
-def test_camera_words(changes, tag):
-    assert camera_of([row(**changes)] * 6, 0.0, MotionConfig()) == tag
-    assert camera_of([row(**changes)] * 6, 1.0, MotionConfig()) == "shaky"
-
-
-def test_jitter_ignores_a_smooth_camera_and_sees_a_shaking_one():
-    t = np.arange(40)
-    smooth = np.stack([0.2 * np.sin(t / 15), 0.05 * np.ones(40)], 1)
-    shaking = smooth + np.random.default_rng(0).normal(size=(40, 2)) * 0.2
-    assert jitter(smooth) < 0.02 < 0.12 < jitter(shaking)
-
-
 def test_measures_move_with_the_damage():
     clean = texture(1, 360, 480)[..., 1]
     rng = np.random.default_rng(0)
@@ -106,6 +73,16 @@ def test_measures_move_with_the_damage():
     assert measure(rng.integers(0, 256, (200, 200), np.uint8))["neighbours"] < 0.1 < 0.9 < a["neighbours"]
     assert measure(np.full((100, 100), 5, np.uint8))["dark"] == 1.0
     assert measure(np.full((100, 100), 250, np.uint8))["bright"] == 1.0
+
+
+def test_bars_are_measured_on_each_side():
+    picture = np.full((200, 400), 120, np.uint8)
+    picture[:30] = picture[-20:] = 16
+    picture[:, :40] = 16
+    m = measure(picture)
+    assert m["top"] == pytest.approx(0.15, abs=0.01) and m["bottom"] == pytest.approx(0.1, abs=0.01)
+    assert m["left"] == pytest.approx(0.1, abs=0.01) and m["right"] == 0.0
+    assert measure(np.full((100, 100), 120, np.uint8))["top"] == 0.0
 
 
 def test_few_values_tells_a_slide_from_a_sky():
@@ -213,6 +190,12 @@ def test_copies_are_close_and_others_are_not():
         assert aligned_distance([phash(x) for x in p], [phash(x) for x in copy]) < 8
     others = [vectors[a] @ vectors[b] for a, b in itertools.combinations(vectors, 2)]
     assert max(others) < 0.9
+
+
+def test_a_description_is_vector_and_hash_at_once():
+    picture = scene(5, 1)[0]
+    vector, bits = describe(picture)
+    assert np.array_equal(vector, picture_vector(picture)) and bits == phash(picture)
 
 
 def test_hash_distance_finds_the_shift():

@@ -20,7 +20,7 @@ from curate_scenes import scene
 from armillary.curate import CurateConfig, curate, find_sources, load_clips, refilter
 from armillary.curate.cut import CutConfig
 from armillary.curate.rows import clip_from_json, read_table
-from armillary.curate.runners import RUNNERS, processes
+from armillary.curate.runners import processes
 from armillary.curate.sources import natural
 from armillary.errors import BadInput
 from armillary.media import probe, read_video, write_video
