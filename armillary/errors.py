@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
@@ -76,6 +77,9 @@ def require(module: str, what: str | None = None) -> ModuleType | Any:
     Raises:
         MissingExtra: with the line that installs it.
     """
+    loaded = sys.modules.get(module)  # asked for thousands of times a second in inner loops
+    if loaded is not None:
+        return loaded
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -37,6 +37,7 @@ KINDS = {
 }
 SLOW, FAST = 0.05, 0.2  # picture widths a second
 LITTLE, MUCH = 0.01, 0.05
+LOOKS = 4  # that light and colours are told from
 
 
 class Measured:
@@ -60,7 +61,8 @@ class Measured:
         camera = camera_of(clip.tags.get("camera", ""), clip.scores)
         parts = [whole + (f", {camera}" if camera else "")]
         if window.looks:
-            parts.append(f"{light_of(window.looks)}, mostly {' and '.join(colours_of(window.looks))}")
+            some = window.looks[:: -(-len(window.looks) // LOOKS)]
+            parts.append(f"{light_of(some)}, mostly {' and '.join(colours_of(some))}")
         objects = clip.scores.get("objects")
         if objects is not None:
             amount = "much" if objects > MUCH else "some" if objects > LITTLE else "little"

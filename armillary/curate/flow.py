@@ -90,6 +90,7 @@ def shift(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     return dx * a.shape[1] / w, dy * a.shape[0] / h
 
 
+@functools.lru_cache(maxsize=8)
 def _window(h: int, w: int) -> np.ndarray:
     return np.outer(np.hanning(h), np.hanning(w)).astype(np.float32)
 

@@ -32,7 +32,7 @@ class CutConfig:
     copy: whether packets may be copied at all.
     short_side: scale down to so many pixels on the shorter side (this encodes); 0 keeps the size.
     codec, crf, preset: of clips that are encoded whole or for the most part.
-    edge_crf, edge_preset: of a few frames encoded beside copied ones (libx264): slower and smaller.
+    edge_crf, edge_preset: of a few frames encoded beside copied ones (libx264); a slower preset makes them smaller.
     """
 
     copy: bool = True
@@ -41,7 +41,7 @@ class CutConfig:
     crf: int = 18
     preset: str = "ultrafast"
     edge_crf: int = 18
-    edge_preset: str = "veryfast"
+    edge_preset: str = "ultrafast"
 
 
 class Cut:

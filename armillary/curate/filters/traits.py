@@ -95,7 +95,7 @@ def picture_traits(rgb: np.ndarray) -> np.ndarray:
     share = np.sort(cube / cube.sum())[::-1]
     entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())
     dx, dy = (cv2.Sobel(grey, cv2.CV_32F, *d, ksize=3, scale=0.25) for d in ((1, 0), (0, 1)))
-    slope = cv2.magnitude(dx, dy)
+    slope = _length(dx, dy)
     bare, faint, strong = (float(x.mean()) for x in (slope < 1.0, (slope >= 1.0) & (slope < 6.0), slope > 30.0))
     edge = slope > 20.0
     count = max(1, int(edge.sum()))
@@ -118,6 +118,11 @@ def picture_traits(rgb: np.ndarray) -> np.ndarray:
         ],
         np.float64,
     )
+
+
+def _length(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """Of vectors; not OpenCV's `magnitude`, whose last bit hangs on where in memory a number lies."""
+    return np.sqrt(dx * dx + dy * dy)
 
 
 def _bands(g: np.ndarray) -> list[float]:
@@ -162,7 +167,7 @@ def overlay(pictures: list[np.ndarray]) -> float:
     grey = np.stack([cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in pictures]).astype(np.float32)
     spread = grey.std(0)
     slopes = np.stack(
-        [cv2.magnitude(cv2.Sobel(g, cv2.CV_32F, 1, 0, scale=0.25), cv2.Sobel(g, cv2.CV_32F, 0, 1, scale=0.25)) for g in grey]
+        [_length(cv2.Sobel(g, cv2.CV_32F, 1, 0, scale=0.25), cv2.Sobel(g, cv2.CV_32F, 0, 1, scale=0.25)) for g in grey]
     )
     edges = (slopes > 15).any(0)
     stay = (slopes > 15).all(0) & (slopes.std(0) < 0.25 * slopes.mean(0) + 2)
