@@ -15,6 +15,8 @@ import numpy as np
 from armillary.errors import BadInput, require
 from armillary.sims import optics, street
 from armillary.sims.base import Policy, SceneObject
+from armillary.sims.facts import shown
+from armillary.sims.language import article, listed
 from armillary.sims.raycast import Picture, Raycaster
 from armillary.types import ActionSpec, Camera
 
@@ -22,7 +24,6 @@ FPS, TICKS = 10.0, 5
 STEER, ACCEL, BRAKE = 0.45, 3.0, 6.0  # radians, m/s2 of a full command
 WHEELBASE = 2.7
 HORIZON = 64  # points of a trajectory, one every 0.1 s
-HIDDEN = 0.3
 # Camera -> (bearing from straight ahead, to the right, in degrees; half the field of view; mount: ahead, right, up in metres).
 MOUNTS: dict[str, tuple[float, float, tuple[float, float, float]]] = {
     "front": (0.0, 32.0, (0.6, 0.0, 1.45)),
@@ -191,9 +192,8 @@ class Driving:
             near = [k for k in range(len(self.objects)) if (owners == k).sum() >= 12]
         if not near:
             return "no other car is near" if camera is None else "no other car is in it"
-        names = [_article(self.objects[k].name) for k in near]
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        return f"{listed} {'is' if len(names) == 1 else 'are'} {'near' if camera is None else 'in it'}"
+        names = [article(self.objects[k].name) for k in near]
+        return f"{listed(names)} {'is' if len(names) == 1 else 'are'} {'near' if camera is None else 'in it'}"
 
     def state(self) -> np.ndarray:
         return np.array([*self.ego, self.speed, self.steer], np.float32)
@@ -201,18 +201,10 @@ class Driving:
     def truth(self, camera: str = "front", size: int = 64) -> dict[str, np.ndarray]:
         """See `Sim.truth`; the tip is the rear axle. And `ego` float64 `4`: x, y, heading, speed, and `camera_pose` float64 `4 4`."""
         view = self.camera(camera, size)
-        seen = self.owner[self.rays.segment(view)]
-        count = len(self.objects)
-        area = np.array([int((seen == k).sum()) for k in range(count)], np.int32)
-        full = np.array([self.rays.alone(view, np.flatnonzero(self.owner[:-1] == k)) for k in range(count)], np.int32)
         pose = np.concatenate([self.data.xpos[self.bodies], self.data.xquat[self.bodies]], 1)
         tip = np.array([self.ego[0], self.ego[1], 0.3])
         return {
-            "object_pose": pose,
-            "object_px": optics.project(view, pose[:, :3]).astype(np.float32),
-            "object_area": area,
-            "object_full": full,
-            "object_hidden": area < HIDDEN * full,
+            **shown(self.rays, view, self.owner, pose),
             "contact": self.hit.copy(),
             "tip": tip,
             "tip_px": optics.project(view, tip).astype(np.float32),
@@ -246,10 +238,6 @@ class Driving:
     def picture(self, camera: str = "front", size: int = 128) -> Picture:
         """Colour with depth (metres along the optical axis) and geom ids."""
         return self.rays.render(self.camera(camera, size))
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def trajectory(ego: np.ndarray, start: int, points: int = HORIZON) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from armillary.sims.base import SceneObject
+from armillary.sims.mjcf import text
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.82, 0.16, 0.14),
@@ -51,10 +52,6 @@ class Experiment:
     start: Callable[[Any, Any], None] | None = None
     facts: dict[str, float] = field(default_factory=dict)
     story: str = ""
-
-
-def text(values: Sequence[float] | np.ndarray) -> str:
-    return " ".join(f"{float(v):.9g}" for v in values)
 
 
 def add(

@@ -30,11 +30,13 @@ def direction(shift: np.ndarray) -> str:
     return max(SIDES, key=lambda side: float(np.dot(SIDES[side], shift)))
 
 
-def _article(name: str) -> str:
+def article(name: str) -> str:
+    """`a red block`, `an orange ball`."""
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
@@ -54,10 +56,10 @@ def caption(table: str, objects: Sequence[SceneObject], shifts: np.ndarray, trav
         sides: dict[str, list[str]] = {}
         for k in moved:
             sides.setdefault(direction(shifts[k]), []).append(f"the {objects[k].name}")
-        what = f"pushes {_listed([f'{_listed(names)} {TOWARDS[side]}' for side, names in sides.items()])}"
+        what = f"pushes {listed([f'{listed(names)} {TOWARDS[side]}' for side, names in sides.items()])}"
     elif travelled > 0.02:
         what = "moves about without pushing anything"
     else:
         what = "stands still"
-    rest = f"; {_listed([_article(n) for n in still])} {'lies' if len(still) == 1 else 'lie'} nearby" if still else ""
-    return f"A robot arm on {_article(table)} table {what}{rest}."
+    rest = f"; {listed([article(n) for n in still])} {'lies' if len(still) == 1 else 'lie'} nearby" if still else ""
+    return f"A robot arm on {article(table)} table {what}{rest}."

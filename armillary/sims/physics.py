@@ -14,13 +14,15 @@ import numpy as np
 from armillary.errors import BadInput, lookup, require
 from armillary.sims import optics
 from armillary.sims.base import Policy, SceneObject
-from armillary.sims.experiments import EXPERIMENTS, Experiment, text
+from armillary.sims.experiments import EXPERIMENTS, Experiment
+from armillary.sims.facts import shown
+from armillary.sims.language import article, listed
+from armillary.sims.mjcf import look, text
 from armillary.sims.raycast import Light, Material, Picture, Raycaster
 from armillary.types import ActionSpec, Camera
 
 FPS = 30.0
 TIMESTEP = 1.0 / 1500.0
-HIDDEN = 0.3  # an object that shows less than this share of itself counts as hidden
 CAMERAS = ("front", "left", "right", "high")
 # Where each camera stands, in units of the scene's reach: right, away, up of the scene's middle.
 STANDS = {"front": (0.0, -2.45, 0.6), "left": (-1.8, -1.6, 0.75), "right": (1.8, -1.6, 0.75), "high": (0.3, -1.6, 2.0)}
@@ -118,9 +120,8 @@ class Physics:
     @property
     def caption(self) -> str:
         """What has been set up, told before anything else is known, and what it comes to by the laws of mechanics."""
-        names = [_article(thing.name) for thing in self.objects]
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        return f"{listed[0].upper()}{listed[1:]} {self.surface}: {self.scene.story}."
+        said = listed([article(thing.name) for thing in self.objects])
+        return f"{said[0].upper()}{said[1:]} {self.surface}: {self.scene.story}."
 
     def state(self) -> np.ndarray:
         return np.array([self.steps / FPS], np.float32)
@@ -143,10 +144,7 @@ class Physics:
     def truth(self, camera: str = "front", size: int = 64) -> dict[str, np.ndarray]:
         """See `Sim.truth`; and `object_velocity` float64 `k 6` (linear, angular, in the world) and `object_energy` float64 `k 2`."""
         view = self.camera(camera, size)
-        seen = self.owner[self.rays.segment(view)]
         count = len(self.objects)
-        area = np.array([int((seen == k).sum()) for k in range(count)], np.int32)
-        full = np.array([self.rays.alone(view, np.flatnonzero(self.owner[:-1] == k)) for k in range(count)], np.int32)
         pose = np.concatenate([self.data.xpos[self.bodies], self.data.xquat[self.bodies]], 1)
         velocity = np.zeros((count, 6))
         for k, body in enumerate(self.bodies):
@@ -158,11 +156,7 @@ class Physics:
         touched[owners[(owners >= 0) & (owners[:, ::-1] >= 0)]] = True
         middle = np.asarray(self.scene.middle, np.float64)
         return {
-            "object_pose": pose,
-            "object_px": optics.project(view, pose[:, :3]).astype(np.float32),
-            "object_area": area,
-            "object_full": full,
-            "object_hidden": area < HIDDEN * full,
+            **shown(self.rays, view, self.owner, pose),
             "contact": touched,
             "tip": middle,
             "tip_px": optics.project(view, middle).astype(np.float32),
@@ -185,10 +179,6 @@ class Physics:
     def segment(self, camera: str = "front", size: int = 128) -> np.ndarray:
         """Which object each pixel shows, int32 `h w`; -1 for none."""
         return self.owner[self.rays.segment(self.camera(camera, size))].astype(np.int32)
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 # Floor -> how a caption says it, its colour and look.
@@ -227,7 +217,7 @@ def _world(e: Experiment, rng: np.random.Generator) -> tuple[str, dict[str, Mate
     )
     middle = np.array(e.middle)
     cameras = "".join(
-        f'<camera name="{name}" {_look(middle + e.reach * (np.array(at) + rng.uniform(-0.08, 0.08, 3)), middle)} fovy="40"/>'
+        f'<camera name="{name}" {look(middle + e.reach * (np.array(at) + rng.uniform(-0.08, 0.08, 3)), middle)} fovy="40"/>'
         for name, at in STANDS.items()
     )
     xml = f"""
@@ -243,11 +233,3 @@ def _world(e: Experiment, rng: np.random.Generator) -> tuple[str, dict[str, Mate
   </worldbody>
 </mujoco>"""
     return floor[0], looks, light, xml
-
-
-def _look(position: np.ndarray, target: np.ndarray) -> str:
-    """`pos` and `xyaxes` of a camera at `position` that looks at `target`, upright."""
-    back = (position - target) / np.linalg.norm(position - target)
-    right = np.cross([0.0, 0.0, 1.0], back)
-    right /= np.linalg.norm(right)
-    return f'pos="{text(position)}" xyaxes="{text(right)} {text(np.cross(back, right))}"'

@@ -199,15 +199,6 @@ class Raycaster:
         """Which geom (-1: none) each pixel centre sees: int32 `h w`."""
         return self.cast(camera.pose[:3, 3], optics.directions(camera), EVERY).geom.reshape(camera.height, camera.width)
 
-    def count(self, camera: Camera, group: int) -> tuple[int, int]:
-        """How many pixels show moving geoms of `group`, and how many would if nothing stood before them."""
-        only = (np.arange(6) == group).astype(np.uint8)
-        eye, dirs = camera.pose[:3, 3], optics.directions(camera)
-        dirs = dirs[self._near(eye, dirs, only)]
-        alone, seen = self.cast(eye, dirs, only).geom >= 0, self.cast(eye, dirs, EVERY).geom
-        visible = (seen >= 0) & (self.model.geom_group[seen] == group)
-        return int(np.count_nonzero(visible)), int(np.count_nonzero(alone))
-
     def alone(self, camera: Camera, geoms: np.ndarray) -> int:
         """How many pixels would show `geoms` (ids of moving geoms) if nothing stood before them."""
         kept = self.model.geom_group.copy()

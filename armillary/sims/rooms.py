@@ -14,7 +14,9 @@ import numpy as np
 from armillary.errors import BadInput, require
 from armillary.sims import optics
 from armillary.sims.base import Policy, SceneObject
-from armillary.sims.experiments import COLOURS, text
+from armillary.sims.experiments import COLOURS
+from armillary.sims.language import article, listed
+from armillary.sims.mjcf import text
 from armillary.sims.raycast import Light, Material, Picture, Raycaster
 from armillary.types import ActionSpec, Camera
 
@@ -157,8 +159,7 @@ class Rooms:
 
     @property
     def caption(self) -> str:
-        names = [_article(o.name) for o in self.objects]
-        inside = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        inside = listed([article(o.name) for o in self.objects])
         way = "walks" if self.walked > 0.3 else "stands"
         turn = " and turns to the right" if self.turned > 0.4 else " and turns to the left" if self.turned < -0.4 else ""
         return f"A camera {way} in a room with {inside}{turn}."
@@ -214,10 +215,6 @@ def pose_of(eye: Sequence[float], yaw: float, pitch: float) -> np.ndarray:
     pose = np.eye(4)
     pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = right, np.cross(forward, right), forward, eye
     return pose
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _look(rng: np.random.Generator, low: float, high: float) -> Material:

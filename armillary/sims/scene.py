@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from armillary.sims.base import SceneObject
+from armillary.sims.mjcf import look, text
 from armillary.sims.raycast import Light, Material
 
 TRAY = (0.27, 0.24)  # inner half extents
@@ -52,7 +53,7 @@ def _geoms(k: int, thing: SceneObject) -> str:
     """The geoms of object `k`, all in geom group `3 + k` so that rays can be made to see it alone."""
     x, y, z = thing.size
     common = (
-        f'group="{3 + k}" rgba="{_text(thing.rgb)} 1" density="380" friction="0.7 0.004 0.0001" condim="4" '
+        f'group="{3 + k}" rgba="{text(thing.rgb)} 1" density="380" friction="0.7 0.004 0.0001" condim="4" '
         f'solref="0.008 1" solimp="0.95 0.99 0.001"'
     )
     if thing.shape == "cylinder":
@@ -65,19 +66,6 @@ def _geoms(k: int, thing: SceneObject) -> str:
             f'<geom name="object{k}stem" type="box" size="{0.36 * x} {stem} {z}" pos="0 {stem - y} 0" {common}/>'
         )
     return f'<geom name="object{k}" type="box" size="{x} {y} {z}" {common}/>'
-
-
-def _text(values: Sequence[float] | np.ndarray) -> str:
-    return " ".join(f"{float(v):.9g}" for v in values)
-
-
-def _look(position: Sequence[float], target: Sequence[float]) -> str:
-    """`pos` and `xyaxes` of a camera at `position` that looks at `target`, upright."""
-    back = np.asarray(position, float) - np.asarray(target, float)
-    back /= np.linalg.norm(back)
-    right = np.cross([0.0, 0.0, 1.0], back)
-    right /= np.linalg.norm(right)
-    return f'pos="{_text(position)}" xyaxes="{_text(right)} {_text(np.cross(back, right))}"'
 
 
 def _tray(rgb: np.ndarray) -> str:
@@ -95,10 +83,10 @@ def _tray(rgb: np.ndarray) -> str:
         for sign in (-1, 1)
     ]
     return (
-        f'<geom name="floor" type="box" size="{x + 0.001} {y + 0.001} 0.006" pos="0 0 -0.006" rgba="{_text(rgb)} 1" friction="0.7"/>'
+        f'<geom name="floor" type="box" size="{x + 0.001} {y + 0.001} 0.006" pos="0 0 -0.006" rgba="{text(rgb)} 1" friction="0.7"/>'
         + "".join(
-            f'<geom name="rim{name}" {rim} size="{_text(half)} 0.02" pos="{_text(at)} 0.008"/>'
-            f'<geom name="wall{name}" {wall} size="{_text(half)} 0.1" pos="{_text(at)} 0.127"/>'
+            f'<geom name="rim{name}" {rim} size="{text(half)} 0.02" pos="{text(at)} 0.008"/>'
+            f'<geom name="wall{name}" {wall} size="{text(half)} 0.1" pos="{text(at)} 0.127"/>'
             for name, half, at in sides
         )
     )
@@ -112,9 +100,9 @@ def _arm() -> str:
     hinge = 'type="hinge" armature="0.02"'
     low, high = CLEARANCE - TOOL + 0.5 * TIP_RADIUS, 0.052 - TOOL
     return f"""
-    <geom name="pedestal" type="cylinder" size="0.055 {SHOULDER / 2 - 0.01}" pos="{_text(BASE)} {SHOULDER / 2 - 0.02}"
+    <geom name="pedestal" type="cylinder" size="0.055 {SHOULDER / 2 - 0.01}" pos="{text(BASE)} {SHOULDER / 2 - 0.02}"
       rgba="0.30 0.32 0.36 1"/>
-    <body name="turntable" pos="{_text(BASE)} {SHOULDER}" gravcomp="1">
+    <body name="turntable" pos="{text(BASE)} {SHOULDER}" gravcomp="1">
       <joint name="yaw" {hinge} axis="0 0 1"/>
       <geom type="cylinder" size="0.045 0.022" mass="0.3" {inert} {joint}/>
       <body name="upper" gravcomp="1">
@@ -129,7 +117,7 @@ def _arm() -> str:
             <geom type="sphere" size="0.021" mass="0.05" {inert} {joint}/>
             <geom name="rod" type="capsule" fromto="0 0 0 0 0 {high}" size="0.008" mass="0.03" {touch} rgba="0.45 0.46 0.50 1"/>
             <geom name="tip" type="cylinder" fromto="0 0 {high} 0 0 {low}" size="{TIP_RADIUS}" mass="0.04" {touch}
-              rgba="{_text(TIP_RGB)} 1"/>
+              rgba="{text(TIP_RGB)} 1"/>
             <site name="tip" pos="0 0 {0.5 * (low + high)}" group="5" size="0.001"/>
             <camera name="wrist" pos="0.085 0 0.05" xyaxes="0 -1 0 0.958 0 -0.287" fovy="80"/>
           </body>
@@ -148,8 +136,8 @@ def build(
         poses: where the objects lie at first, `k 3`: x, y, and the angle about the vertical in radians.
     """
     things = "".join(
-        f'<body name="object{k}" pos="{_text(poses[k, :2])} {thing.size[2]:.9g}" '
-        f'quat="{_text([np.cos(poses[k, 2] / 2), 0, 0, np.sin(poses[k, 2] / 2)])}"><freejoint/>{_geoms(k, thing)}</body>'
+        f'<body name="object{k}" pos="{text(poses[k, :2])} {thing.size[2]:.9g}" '
+        f'quat="{text([np.cos(poses[k, 2] / 2), 0, 0, np.sin(poses[k, 2] / 2)])}"><freejoint/>{_geoms(k, thing)}</body>'
         for k, thing in enumerate(objects)
     )
     servos = "".join(
@@ -162,10 +150,10 @@ def build(
   <option timestep="{TIMESTEP}" integrator="implicitfast" iterations="30" cone="elliptic"/>
   <visual><headlight ambient="0.35 0.35 0.37" diffuse="0 0 0" specular="0 0 0"/><global offwidth="1024" offheight="1024"/></visual>
   <worldbody>
-    <light pos="{_text(light.position)}" dir="{_text(-np.asarray(light.position))}" diffuse="0.7 0.7 0.66" castshadow="true"/>
-    <camera name="front" {_look((0.0, -0.66, 0.88), (0.0, 0.035, 0.0))} fovy="33"/>
-    <camera name="side" {_look((0.85, -0.25, 0.62), (0.0, 0.05, 0.03))} fovy="36"/>
-    <geom name="table" type="plane" size="3 3 0.1" pos="0 0 -0.012" rgba="{_text(table)} 1"/>
+    <light pos="{text(light.position)}" dir="{text(-np.asarray(light.position))}" diffuse="0.7 0.7 0.66" castshadow="true"/>
+    <camera name="front" {look((0.0, -0.66, 0.88), (0.0, 0.035, 0.0))} fovy="33"/>
+    <camera name="side" {look((0.85, -0.25, 0.62), (0.0, 0.05, 0.03))} fovy="36"/>
+    <geom name="table" type="plane" size="3 3 0.1" pos="0 0 -0.012" rgba="{text(table)} 1"/>
     {_tray(floor)}
     {_arm()}
     {things}

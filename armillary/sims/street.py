@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from armillary.sims.base import SceneObject
-from armillary.sims.experiments import COLOURS, text
+from armillary.sims.experiments import COLOURS
+from armillary.sims.mjcf import text
 from armillary.sims.raycast import Light, Material
 
 WIDTH, LANE = 8.0, 3.6  # metres of the road and of a lane

@@ -14,6 +14,7 @@ import numpy as np
 from armillary.errors import BadInput, require
 from armillary.sims import language, optics, scene
 from armillary.sims.base import Policy, SceneObject
+from armillary.sims.facts import shown
 from armillary.sims.policies import POLICIES
 from armillary.sims.raycast import Light, Picture, Raycaster
 from armillary.types import ActionSpec, Camera
@@ -22,7 +23,6 @@ SPEED = 0.28  # m/s of a full command
 TICKS, SUBSTEPS = 5, 5  # control ticks a frame, physics steps a tick: 25 x 4 ms = 0.1 s
 LEAD = 0.012  # metres that the commanded tip may run ahead of a blocked one
 GOAL = 0.09  # metres from the rim to the object's centre that count as arrived
-HIDDEN = 0.3  # an object that shows less than this share of itself counts as hidden
 
 SPEC = ActionSpec(
     names=("ee_vx", "ee_vy"),
@@ -201,14 +201,9 @@ class Tabletop:
     def truth(self, camera: str = "front", size: int = 64) -> dict[str, np.ndarray]:
         """See `Sim.truth`."""
         view = self.camera(camera, size)
-        area, full = np.array([self.rays.count(view, 3 + k) for k in range(len(self.objects))], np.int32).T
         pose = np.concatenate([self.data.xpos[self.bodies], self.data.xquat[self.bodies]], 1)
         return {
-            "object_pose": pose,
-            "object_px": optics.project(view, pose[:, :3]).astype(np.float32),
-            "object_area": area,
-            "object_full": full,
-            "object_hidden": area < HIDDEN * full,
+            **shown(self.rays, view, self.owner, pose),
             "contact": self.touched.copy(),
             "tip": self.tip.copy(),
             "tip_px": optics.project(view, self.tip).astype(np.float32),
