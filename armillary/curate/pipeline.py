@@ -215,7 +215,9 @@ class _Run:
     def _done(self, name: str) -> bool:
         """Whether a source needs no more than to be read from its records."""
         plan = load_plan(self.work, self.probes[name]["content"])
-        return plan is not None and all(load_part(self.work, plan["content"], g) for g in self.groups(name, plan))
+        if plan is None or plan["runs"] != [first for first, _ in self.runs(name)]:
+            return False
+        return all(load_part(self.work, plan, g) for g in self.groups(name, plan))
 
     def _analyse(self, names: list[str]) -> None:
         tasks, total = [], 0
@@ -239,10 +241,11 @@ class _Run:
         tasks = []
         for name in names:
             content, firsts = self.probes[name]["content"], [first for first, _ in self.runs(name)]
-            whole = observed(self.work, content, firsts)
-            if (name in self.errors and not whole) or (load_plan(self.work, content) is not None and self._done(name)):
-                continue
-            if load_plan(self.work, content) is None or name in self.errors:
+            there = [n["first"] for n in observed(self.work, content, firsts)]
+            plan = load_plan(self.work, content)
+            if there and (
+                plan is None or plan["runs"] != there
+            ):  # what could not be analysed is left out, and tried again next time
                 tasks.append(self.task(name, content=content, firsts=firsts))
         for task, answer in zip(tasks, self.wave("judge", tasks, len(names))):
             self.problem(task["name"], answer)
@@ -260,9 +263,7 @@ class _Run:
             groups = self.groups(name, plan)
             total += len(groups)
             info = self.probes[name]["info"]
-            tasks += [
-                self.task(name, content=content, group=g, info=info) for g in groups if not load_part(self.work, content, g)
-            ]
+            tasks += [self.task(name, content=content, group=g, info=info) for g in groups if not load_part(self.work, plan, g)]
         for task, answer in zip(tasks, self.wave("finish", tasks, total)):
             if self.problem(task["name"], answer):
                 self.lost_groups[task["name"], task["group"]] = answer["reason"]
@@ -282,7 +283,7 @@ class _Run:
             self.errors.setdefault(name, []).extend(plan["problems"])
             hashes.update({k: [int(h, 16) for h in v] for k, v in plan["hashes"].items()})
             for group in self.groups(name, plan):
-                part = load_part(self.work, record["content"], group)
+                part = load_part(self.work, plan, group)
                 rows = part["clips"] if part else self._unfinished(name, plan, group)
                 vectors = plan["vectors"]
                 clips += [clip_from_json(r, self.work.root, vectors.get(r["id"])).replace(source=name) for r in rows]

@@ -42,7 +42,7 @@ from armillary.store import atomic_path, read_json, sha256_file, write_bytes, wr
 from armillary.types import Clip, Rejection
 
 READY = "ready"  # a worker's first line
-FORMAT = 3  # of what is left on disk; a change of what tasks do raises it, so that old records are not taken for new ones
+FORMAT = 4  # of what is left on disk; a change of what tasks do raises it, so that old records are not taken for new ones
 LATE = ("text",)  # filters that look at pictures of single clips: they run in `finish`
 THUMB = 240  # pixels on the longer side
 
@@ -195,7 +195,7 @@ def observe(task: Mapping[str, Any], work: Work, deadline: float | None) -> None
             save_segment(folder / f"{number:06d}.npz", dataclasses.replace(segment, info=info))
             written[number] = _sizes(folder, number)
         lost, errors = reader.lost, list(reader.errors[:3])
-    note = {"format": FORMAT, "windows": written, "lost": lost, "errors": errors}
+    note = {"format": FORMAT, "first": task["first"], "windows": written, "lost": lost, "errors": errors}
     write_json(folder / f"done-{task['first']:06d}.json", note)
 
 
@@ -234,11 +234,14 @@ def judge(task: Mapping[str, Any], work: Work) -> None:
         hashes[clip.id] = [f"{k.hash:016x}" for k in looks]
     errors = [e for n in notes for e in n["errors"]]
     problem = f"some frames do not decode{f' ({errors[0]})' if errors else ''}; what lies between them was used"
+    rows, runs = [clip_to_json(c, work.root) for c in clips], [n["first"] for n in notes]
     record = {
         "format": FORMAT,
         "content": content,
+        "runs": runs,
+        "key": digest([rows, runs]),
         "frames": len(segment.times),
-        "clips": [clip_to_json(c, work.root) for c in clips],
+        "clips": rows,
         "vectors": vectors,
         "hashes": hashes,
         "problems": [{"kind": "decode_error", "reason": problem}] if any(n["lost"] for n in notes) else [],
@@ -272,7 +275,8 @@ def finish(task: Mapping[str, Any], work: Work) -> None:
     _thumbs(clips, segment, work)
     for stage in late:
         clips = _passed(stage, clips, context)
-    write_json(work.part(content, task["group"]), {"format": FORMAT, "clips": [clip_to_json(c, work.root) for c in clips]})
+    done = [clip_to_json(c, work.root) for c in clips]
+    write_json(work.part(content, task["group"]), {"format": FORMAT, "plan": plan["key"], "clips": done})
 
 
 def _stretch(work: Work, content: str, clips: list[Clip], info: Mapping[str, Any]) -> Segment:
@@ -330,10 +334,12 @@ def load_plan(work: Work, content: str) -> dict[str, Any] | None:
     return record if record is not None and record.get("content") == content else None
 
 
-def load_part(work: Work, content: str, group: int) -> dict[str, Any] | None:
-    """A finished group, or None when there is none or one of its clips is gone."""
-    record = _whole(work.part(content, group))
-    return record if record and all((work.root / c["path"]).is_file() for c in record["clips"] if c["path"]) else None
+def load_part(work: Work, plan: Mapping[str, Any], group: int) -> dict[str, Any] | None:
+    """A finished group of a plan, or None when there is none, it was made for another plan, or one of its clips is gone."""
+    record = _whole(work.part(plan["content"], group))
+    if not record or record.get("plan") != plan["key"]:
+        return None
+    return record if all((work.root / c["path"]).is_file() for c in record["clips"] if c["path"]) else None
 
 
 def run_task(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -253,6 +253,32 @@ def test_windows_of_a_long_file_join_without_a_seam(tmp_path):
         np.testing.assert_array_equal(read_video(clip.path).frames.shape[:1], [clip.num_frames])
 
 
+def test_a_part_that_could_not_be_analysed_is_tried_again(tmp_path, monkeypatch):
+    """What lies around it is used and the file is called damaged; the next run fills the hole and ends as if nothing had been."""
+    import armillary.curate.tasks as tasks
+
+    pictures = np.concatenate([scene(1, 150, pan=1.5), scene(2, 130, pan=1.5), scene(7, 140, pan=1.5)])
+    source = write_video(tmp_path / "long.mp4", pictures, 15, gop=20)
+    small = settings("split.min_seconds=1", "analyse.window=4", "analyse.segment=8")
+    curate([source], tmp_path / "want", small)
+    analyse, firsts = tasks.observe, []
+
+    def fails_once(task, work, deadline):
+        firsts.append(task["first"])
+        if task["first"] == 2:
+            raise RuntimeError("a decoder that died")
+        analyse(task, work, deadline)
+
+    monkeypatch.setattr(tasks, "observe", fails_once)
+    report = curate([source], tmp_path / "out", small)
+    assert [e["kind"] for e in report.errors] == ["internal"] and report.kept and report.ok
+    assert not any(8 < c.start < 15.9 for c in report.clips)
+    assert read_table(tmp_path / "out" / "sources.parquet")[0]["status"] == "damaged"
+    monkeypatch.undo()
+    curate([source], tmp_path / "out", small)
+    assert firsts == [0, 2, 4, 6] and everything(tmp_path / "out") == everything(tmp_path / "want")
+
+
 def test_addresses_are_fetched_and_named_as_given(footage, tmp_path):
     import fsspec
 
