@@ -61,9 +61,9 @@ class Inputs:
     hours: float = 20e6
     days: float = 30.0
 
-    analyse_cpu: float = 556.0
-    judge_cpu: float = 28.0
-    finish_cpu: float = 800.0
+    analyse_cpu: float = 450.0
+    judge_cpu: float = 48.0
+    finish_cpu: float = 366.0
     pixels: float = 2.25
     cores: int = 64
     memory: float = 256e9
