@@ -45,7 +45,7 @@ def poison(task):
     if task["name"] == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if task["name"] == "hang":
-        time.sleep(60)
+        time.sleep(600)
     if task["name"] == "once" and not os.path.exists(task["flag"]):
         open(task["flag"], "w").close()
         os._exit(3)
@@ -55,13 +55,15 @@ def poison(task):
 
 
 def test_one_bad_task_costs_one_row(nodes, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "GRACE", 0.5)
-    names = ["good", "crash", "good", "hang", "bad", "once", "good"]
+    names = ["good", "crash", "good", "bad", "once", "good"]
     tasks = [{"name": n, "flag": str(tmp_path / "flag")} for n in names]
-    answers = dict(cluster.run(tasks, timeout=4.0, retries=1, work=poison))
-    assert sorted(answers) == list(range(7))
-    assert [answers[i].get("kind") for i in range(7)] == [None, "crash", None, "timeout", "bad", None, None]
+    answers = dict(cluster.run(tasks, retries=1, work=poison))  # no time limit: starting a worker takes what it takes
+    assert sorted(answers) == list(range(6))
+    assert [answers[i].get("kind") for i in range(6)] == [None, "crash", None, "bad", None, None]
     assert "tried 2 times" in answers[1]["reason"]
+    monkeypatch.setattr(cluster, "GRACE", 0.5)
+    (slow,) = dict(cluster.run([{"name": "hang"}], timeout=3.0, retries=0, work=poison)).values()
+    assert slow["kind"] == "timeout" and "not done after 3 s" in slow["reason"]
 
 
 def test_with_a_gpu_share_one_process_keeps_its_model(nodes, monkeypatch):
