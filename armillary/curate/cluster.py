@@ -19,6 +19,7 @@ from armillary.errors import Failed, require
 
 Work = Callable[[Mapping[str, Any]], dict[str, Any]]
 GRACE = 10.0  # seconds a task may overrun its own deadline before its worker is ended
+NEWS = 4.0  # seconds until a node that went away is known to have
 EMPTY = 60.0  # seconds to wait for a node when there is none
 NODES = 5  # tries more, where not the task but the node under it went away
 
@@ -132,7 +133,7 @@ def _run(
     ray: Any, tasks: Sequence[Mapping[str, Any]], workers: int, timeout: float, retries: int, pool: _Pool
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     waiting = collections.deque(range(len(tasks)))
-    under: dict[Any, tuple[int, float]] = {}
+    under: dict[Any, tuple[int, float, frozenset[str]]] = {}
     tries: collections.Counter[int] = collections.Counter()
     moves: collections.Counter[int] = collections.Counter()
     ended: set[Any] = set()  # stopped by us for taking too long
@@ -148,11 +149,12 @@ def _run(
                 time.sleep(0.5)
             while waiting and len(under) < _room(ray, workers, pool.gpus):
                 i = waiting.popleft()
-                under[pool.give(tasks[i])] = i, time.monotonic()
+                under[pool.give(tasks[i])] = i, time.monotonic(), _alive(ray)
             for reference in ray.wait(list(under), timeout=0.5)[0] if under else ():
-                i, _ = under.pop(reference)
+                i, _, nodes = under.pop(reference)
                 answer, moved = _answer(ray, reference)
                 died = answer is None
+                moved = died and reference not in ended and (moved or _lost(ray, nodes))
                 pool.done(reference, alive=not died)
                 if not died:
                     yield i, answer
@@ -167,12 +169,26 @@ def _run(
                     late = reference in ended
                     kind, why = ("timeout", f"not done after {timeout:g} s") if late else ("crash", "the worker died on it")
                     yield i, {"kind": kind, "reason": f"{why}; tried {tries[i]} times"}
-            for reference, (_, since) in under.items():
+            for reference, (_, since, _) in under.items():
                 if timeout > 0 and reference not in ended and time.monotonic() - since > timeout + GRACE:
                     ended.add(reference)
                     pool.end(reference)
     finally:
         pool.close(list(under))
+
+
+def _alive(ray: Any) -> frozenset[str]:
+    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])
+
+
+def _lost(ray: Any, nodes: frozenset[str]) -> bool:
+    """Whether one of `nodes` is gone. A worker's end is known before its node's: wait a little for the news."""
+    until = time.monotonic() + NEWS
+    while nodes <= _alive(ray):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def _answer(ray: Any, reference: Any) -> tuple[Any, bool]:

@@ -84,9 +84,12 @@ def test_a_node_that_goes_away_changes_nothing(nodes, tmp_path):
     here = curate([footage], tmp_path / "here", CONFIG)
     waiting = threading.Timer(1.5, lambda: nodes.remove_node(nodes.gone, allow_graceful=False))
     waiting.start()
-    there = curate([footage], tmp_path / "there", override(CONFIG, ["retries=0"]), "ray")
+    there = curate([footage], tmp_path / "there", CONFIG, "ray")
     waiting.join()
-    assert len([n for n in ray.nodes() if n["Alive"]]) == 2
+    until = time.monotonic() + 30
+    while len(cluster._alive(ray)) > 2 and time.monotonic() < until:
+        time.sleep(0.2)  # the news of its end may be slower than the run
+    assert len(cluster._alive(ray)) == 2
     assert not there.errors and len(there.kept) == len(here.kept) == 8
     names = [
         p.relative_to(tmp_path / "here")
@@ -95,7 +98,7 @@ def test_a_node_that_goes_away_changes_nothing(nodes, tmp_path):
     ]
     assert len(names) > 12
     for name in names:
-        if name.name not in ("timing.json", "summary.json"):  # the second names its retries
+        if name.name != "timing.json":
             assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
 
 
@@ -103,5 +106,5 @@ def test_a_task_in_flight_moves_off_a_lost_node(nodes):
     """More tasks than cores; a node ends while they run: none is lost and none counts as poison."""
     extra = nodes.add_node(num_cpus=2)
     threading.Timer(1.0, lambda: nodes.remove_node(extra, allow_graceful=False)).start()
-    answers = dict(cluster.run([{"name": "slow"}] * 12, retries=0, work=poison))
+    answers = dict(cluster.run([{"name": "slow"}] * 12, retries=1, work=poison))
     assert [answers[i].get("kind") for i in range(12)] == [None] * 12

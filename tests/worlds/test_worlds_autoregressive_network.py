@@ -148,7 +148,7 @@ def test_z_loss_pulls_the_normaliser_down_where_likelihood_does_not():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.floats(-6, 6), min_size=2, max_size=12),
+    st.lists(st.integers(-600, 600).map(lambda i: i / 100), min_size=2, max_size=12),  # equal or apart, in float32 too
     st.floats(0, 0.999999),
     st.floats(0.05, 1.0),
     st.integers(0, 14),
