@@ -84,8 +84,12 @@ def _gradients(y: np.ndarray) -> np.ndarray:
 
 def embed(pictures: list[np.ndarray]) -> np.ndarray:
     """Unit vector float32 `DIM` of a clip's pictures (uint8 `h w 3` each)."""
-    mean = np.mean([picture_vector(p) for p in pictures], axis=0)
-    return _unit(mean).round(6).astype(np.float32)
+    return average([picture_vector(p) for p in pictures])
+
+
+def average(vectors: list[np.ndarray]) -> np.ndarray:
+    """Unit vector float32 `d` of a clip's picture vectors, rounded so that a record does not hang on the last bit."""
+    return _unit(np.mean(np.asarray(vectors, np.float64), axis=0)).round(6).astype(np.float32)
 
 
 def phash(rgb: np.ndarray) -> int:
@@ -102,14 +106,3 @@ def _hash(y: np.ndarray) -> int:
 def hamming(a: int, b: int) -> int:
     """How many bits differ."""
     return (a ^ b).bit_count()
-
-
-def aligned_distance(a: list[int], b: list[int]) -> float:
-    """Mean Hamming distance of two hash sequences at the shift that fits best, the shorter lying wholly inside the longer; 64 if empty."""
-    if not a or not b:
-        return 64.0
-    short, long = (a, b) if len(a) <= len(b) else (b, a)
-    best = 64.0
-    for shift in range(len(long) - len(short) + 1):
-        best = min(best, sum(hamming(x, long[shift + i]) for i, x in enumerate(short)) / len(short))
-    return best

@@ -57,8 +57,10 @@ class Local:
         hub: Any = require("transformers", "an embedder")
         self.torch: Any = require("torch", "an embedder")
         try:
-            self.model = hub.AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True).eval()
-            self.processor = hub.AutoImageProcessor.from_pretrained(str(folder), local_files_only=True)
+            self.model = hub.AutoModel.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True
+            ).eval()
+            self.processor = hub.AutoImageProcessor.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise BadInput(f"{folder} holds no model that transformers can load: {error}") from error
         if not hasattr(self.model, "get_image_features"):

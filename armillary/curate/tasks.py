@@ -24,12 +24,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from armillary.curate.analyse import AROUND, Segment, analyse, windows
 from armillary.curate.caption import Caption
 from armillary.curate.config import CurateConfig
 from armillary.curate.cut import Cut
+from armillary.curate.embed import average
 from armillary.curate.filters import FILTERS
 from armillary.curate.record import load_all, save_segment
 from armillary.curate.rows import clip_from_json, clip_to_json
@@ -230,7 +229,7 @@ def judge(task: Mapping[str, Any], work: Work) -> None:
         looks = segment.looks_within(clip.start, clip.end)
         if clip.rejected or not looks:
             continue
-        vectors[clip.id] = _mean([k.vector for k in looks if k.vector is not None])
+        vectors[clip.id] = [float(x) for x in average([k.vector for k in looks if k.vector is not None])]
         hashes[clip.id] = [f"{k.hash:016x}" for k in looks]
     errors = [e for n in notes for e in n["errors"]]
     problem = f"some frames do not decode{f' ({errors[0]})' if errors else ''}; what lies between them was used"
@@ -247,12 +246,6 @@ def judge(task: Mapping[str, Any], work: Work) -> None:
         "problems": [{"kind": "decode_error", "reason": problem}] if any(n["lost"] for n in notes) else [],
     }
     write_json(work.plan(content), record)
-
-
-def _mean(vectors: list[np.ndarray]) -> list[float]:
-    """Their mean at length one, rounded so that a record does not hang on the last bit."""
-    mean = np.mean(np.asarray(vectors, np.float64), axis=0)
-    return [round(float(x), 6) for x in mean / max(float(np.sqrt(mean @ mean)), 1e-6)]
 
 
 def group_of(start: float, info: Mapping[str, Any], config: CurateConfig) -> int:
