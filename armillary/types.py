@@ -152,7 +152,7 @@ class Camera:
     """A pinhole camera, OpenCV convention.
 
     Args:
-        intrinsics: 3x3, pixels.
+        intrinsics: 3x3, pixels (the centre of the first one lies at 0.5, 0.5), or `t 3 3` when it zooms.
         pose: camera-to-world 4x4 (x right, y down, z forward), or `t 4 4` when it moves.
     """
 
@@ -225,15 +225,25 @@ class Tokens:
 class Batch:
     """What a trainable is given: one of `video`, `latents`, `tokens`, and whatever conditions there are.
 
+    With several views `t` of what is seen (and of cameras) stands for `(v t)`: all frames of the first view, then those of the second.
+    Views are seen at the same moments, so actions have their own plain `t`.
+
     Args:
         video: float `b c t h w` in [-1, 1].
         latents: float `b c t h w`, as the tokenizer gives them (a world normalises them itself).
         tokens: int64 `b t h w`.
         actions: float `b t a`, raw units; action `i` leads from frame `i` to frame `i+1` of the finest clock.
-        context: text embeddings float `b n d`; `context_mask` bool `b n`, true where there is text.
-        text: the sentences themselves.
+        context: text embeddings float `b n d`; `context_mask` bool `b n`, true where there is text. With `view_text` it is
+            `(v n)`: what is said of the first view, then of the second.
+        text: the sentences themselves, one a row; `view_text`: one a view for each row, empty where views have none of their own.
         fps: float `b`.
         keys: which sample each row is, for messages.
+        views: how many ride on time.
+        poses: where the camera of each frame of the finest clock stands, float32 `b t 4 4` from its axes (OpenCV) to those of the
+            row's first camera, in the data's own unit of length. The first one is therefore the identity.
+        intrinsics: float32 `b t 3 3`, in pixels of the frames as they are given to the tokenizer.
+        trajectory: float32 `b 64 3`: where the vehicle goes after a row's first frame, a point every 0.1 s, as it sees it from there
+            (ahead, to the left, up; metres).
     """
 
     video: Tensor | None = None
@@ -245,6 +255,20 @@ class Batch:
     text: tuple[str, ...] = ()
     fps: Tensor | None = None
     keys: tuple[str, ...] = ()
+    views: int = 1
+    view_text: tuple[tuple[str, ...], ...] = ()
+    poses: Tensor | None = None
+    intrinsics: Tensor | None = None
+    trajectory: Tensor | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Of what is seen, whichever form it has; `t` is that of one view."""
+        for x in (self.video, self.latents, self.tokens):
+            if x is not None:
+                t, h, w = x.shape[-3:]
+                return Grid(self.views, t // self.views, h, w)
+        return Grid(0, 0, 0, 0)
 
     @property
     def size(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from armillary.errors import BadInput
 from armillary.store import sha256_file
-from armillary.types import ActionSpec, Batch
+from armillary.types import ActionSpec, Batch, Camera
 
 Split = Literal["train", "held-out"]
 
@@ -30,7 +30,8 @@ class Dataset(Protocol):
         spec: of the actions, `None` without.
         fps: frames a second of the finest clock.
         size: height and width of a frame in pixels.
-        frames: frames in a window on the finest clock.
+        frames: frames in a window on the finest clock; views: how many are seen at once.
+        fields: names of the fields of a `Batch` that are filled in, beside `text`, `fps`, `keys` and `views`.
     """
 
     hash: str
@@ -39,6 +40,8 @@ class Dataset(Protocol):
     size: tuple[int, int]
     frames: int
     split: Split
+    views: int
+    fields: frozenset[str]
 
     def __len__(self) -> int:
         """Number of different windows."""
@@ -60,6 +63,9 @@ class Entry:
         texts: sentences about it, one is drawn for each window; may be empty.
         actions: float32 `length a`.
         contact: float32 `length`, above 0 where something is touched, when the recorder knew.
+        cameras: one a view, in pixels of the frames that come out.
+        trajectory: float32 `length 64 3`, see `Batch`.
+        view_texts: a sentence for each view.
     """
 
     key: str
@@ -68,6 +74,9 @@ class Entry:
     texts: tuple[str, ...] = ()
     actions: np.ndarray | None = None
     contact: np.ndarray | None = None
+    cameras: tuple[Camera, ...] = ()
+    trajectory: np.ndarray | None = None
+    view_texts: tuple[str, ...] = ()
 
 
 def row_rng(seed: int, step: int, row: int) -> np.random.Generator:

@@ -17,6 +17,7 @@ import numpy as np
 from armillary import media
 from armillary.curate import load_clips
 from armillary.data.base import Entry, Split, hash_files
+from armillary.data.moments import shown_at
 from armillary.data.pixels import Pixels
 from armillary.errors import BadInput, Failed
 from armillary.progress import say, track
@@ -83,7 +84,11 @@ class ClipsConfig:
 
         def read(entry: Entry) -> np.ndarray:
             source, begin = places[entry.key]
-            return self._decode(source, begin, entry.length)
+            return self._decode(source, begin, 0, entry.length)
+
+        def cut(entry: Entry, first: int, frames: int) -> np.ndarray:
+            source, begin = places[entry.key]
+            return self._decode(source, begin, first, frames)
 
         settings = json.dumps({"size": list(self.size), "fps": self.fps, "stretch": self.stretch})
         files = {s.path for s in sources} | {s.path.with_suffix(".txt") for s in sources} | {root / "clips.parquet"}
@@ -91,6 +96,7 @@ class ClipsConfig:
             str(root),
             entries,
             read,
+            cut=cut,
             hash=hash_files(root, [f for f in files if f.is_file()], settings),
             split=split,
             frames=self.frames,
@@ -101,40 +107,19 @@ class ClipsConfig:
             memory=self.memory,
         )
 
-    def _decode(self, source: _Source, begin: float, length: int) -> np.ndarray:
-        """uint8 `length h w 3`, the frame shown at each tick.
+    def _decode(self, source: _Source, begin: float, first: int, length: int) -> np.ndarray:
+        """uint8 `length h w 3`, the frame shown at each tick from the `first` one after `begin` on.
 
         Raises:
             BadInput: the file decodes only in part.
         """
         with source.file() as file:
-            info = media.probe(file)
-            first = info.start + begin
-            # A crop to the wanted shape comes after a resize that keeps the file's own: no detail is lost that the crop would keep.
-            scale = max(self.size[0] / info.height, self.size[1] / info.width)
-            small = (max(self.size[0], round(info.height * scale)), max(self.size[1], round(info.width * scale)))
-            ticks = first + np.arange(length) / self.fps
-            out: list[np.ndarray] = []
-            shown: np.ndarray | None = None
             try:
-                # One frame period earlier, so that the frame still on screen at the first tick is there.
-                for seconds, frame in media.iter_frames(
-                    file, size=small, start=max(info.start, first - 1.0), end=ticks[-1] + 1e-3
-                ):
-                    while shown is not None and len(out) < length and ticks[len(out)] < seconds - 1e-3:
-                        out.append(shown)
-                    shown = frame
+                return shown_at(file, media.probe(file).start + begin + np.arange(first, first + length) / self.fps, self.size)
             except media.MediaError as error:
                 raise BadInput(
                     f"{source.key} is damaged ({error}). Take it out of the folder, or curate the folder first."
                 ) from error
-        if shown is None:
-            raise BadInput(
-                f"{source.key} has no frames from {begin:.2f} s on. Take it out of the folder, or curate the folder first."
-            )
-        while len(out) < length:  # the last frame stays on screen until the end
-            out.append(shown)
-        return media.fit(np.stack(out), self.size)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from armillary import text as texts
 from armillary import tokenizers
+from armillary.data import rows
 from armillary.data.base import Entry, Split, Windows, row_rng
 from armillary.data.clips import ClipsConfig
 from armillary.data.episodes import EpisodesConfig
@@ -81,7 +83,13 @@ class LatentsDataset:
         tokenizer = tokenizers.load(config.tokenizer)
         self.config, self.source = config, source
         self.split: Split = split
-        self.spec, self.fps, self.size, self.frames = source.spec, source.fps, source.size, source.frames
+        self.spec, self.fps, self.size, self.frames, self.views = (
+            source.spec,
+            source.fps,
+            source.size,
+            source.frames,
+            source.views,
+        )
         self.ref = _reference(config.tokenizer, tokenizer, source.size)
         if (self.frames - 1) % self.ref.temporal:
             near = 1 + round((self.frames - 1) / self.ref.temporal) * self.ref.temporal
@@ -96,8 +104,11 @@ class LatentsDataset:
         self.text_dim = self.encoder.dim if self.encoder else 0
         self.hash = hashlib.sha256(f"{source.hash}/{self.ref.sha256}/{config.text}".encode()).hexdigest()
         self._told = False
+        seen = {"tokens" if self.ref.vocab else "latents", *({"context"} if self.encoder else ())}
+        self.fields = frozenset(seen) | source.fields - {"video"}
         self._kept: dict[str, Tensor] = {}
         self._room = int(config.memory * 2**30)
+        self._counting = threading.Lock()
         self._sentences: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
 
         window = {} if self.alone else {"frames": self.frames, "stride": self.stride}
@@ -148,23 +159,28 @@ class LatentsDataset:
                 bar.advance()
 
     def _encode(self, tokenizer: Any, frames: np.ndarray) -> Tensor:
-        """float16 `n c t h w` or int32 `n t h w`: one row when frames are seen alone, else one for each start."""
-        video = torch.from_numpy(frames).permute(3, 0, 1, 2).float().div_(127.5).sub_(1)
+        """float16 `n c t h w` or int32 `n t h w`: one row when frames are seen alone, else one for each start.
+
+        Views are encoded each by itself and ride on `t`.
+        """
+        views = torch.from_numpy(frames).unflatten(0, (self.views, -1)).permute(0, 4, 1, 2, 3)  # v c t h w
         with torch.no_grad():
-            if self.alone:
-                out = _values(tokenizer.encode(video.unsqueeze(0)))
-            else:
-                last = len(frames) - self.frames
-                starts = sorted({*range(0, last + 1, self.stride), last})
-                windows = [video[:, s : s + self.frames] for s in starts]
-                said = [_values(tokenizer.encode(torch.stack(windows[i : i + 8]))) for i in range(0, len(windows), 8)]
-                out = torch.cat(said)
+            seen = [self._encode_view(tokenizer, view.float().div_(127.5).sub_(1)) for view in views]
+        out = torch.cat(seen, dim=-3)
         if out.is_floating_point():
             out = out.half()
             if not bool(out.isfinite().all()):
                 raise Failed(f"Tokenizer {self.config.tokenizer!r} gave latents that are no finite half-precision numbers.")
             return out.contiguous()
         return out.to(torch.int32).contiguous()
+
+    def _encode_view(self, tokenizer: Any, video: Tensor) -> Tensor:
+        if self.alone:
+            return _values(tokenizer.encode(video.unsqueeze(0)))
+        last = video.shape[1] - self.frames
+        starts = sorted({*range(0, last + 1, self.stride), last})
+        windows = [video[:, s : s + self.frames] for s in starts]
+        return torch.cat([_values(tokenizer.encode(torch.stack(windows[i : i + 8]))) for i in range(0, len(windows), 8)])
 
     def _write(self, entry: Entry, values: Tensor, activity: np.ndarray) -> None:
         with atomic_path(self.path(entry)) as temporary:
@@ -191,9 +207,10 @@ class LatentsDataset:
 
     def _keep(self, entry: Entry, values: Tensor) -> None:
         size = values.numel() * values.element_size()
-        if entry.key not in self._kept and size <= self._room:
-            self._room -= size
-            self._kept[entry.key] = values
+        with self._counting:  # threads that work ahead read too
+            if entry.key not in self._kept and size <= self._room:
+                self._room -= size
+                self._kept[entry.key] = values
 
     def values(self, entry: Entry) -> Tensor:
         """What the cache holds of an entry."""
@@ -205,11 +222,12 @@ class LatentsDataset:
         return read[0]
 
     def window(self, index: int, start: int) -> Tensor:
-        """One window, float32 `c t h w` or int64 `t h w`."""
+        """One window, float32 `c t h w` or int64 `t h w`; views ride on `t`."""
         entry = self.source.entries[index]
         values = self.values(entry)
         if self.alone:
-            cut = values[0, ..., start : start + self.frames, :, :]
+            each = values[0].unflatten(-3, (self.views, -1))
+            cut = each[..., start : start + self.frames, :, :].flatten(-4, -3)
         else:
             cut = values[self.starts(entry).index(start)]
         return cut.float() if cut.is_floating_point() else cut.long()
@@ -233,30 +251,25 @@ class LatentsDataset:
     def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Batch:
         """`latents` or `tokens`, `actions` `b frames a` on the finest clock, `context` with its mask.
 
-        A row without a sentence has a mask of False throughout.
+        What is not said has a mask of False throughout.
         """
-        cuts, actions, sentences, keys = [], [], [], []
-        for row in range(rank * size, (rank + 1) * size):
-            rng = row_rng(seed, step, row)
-            index, start = self.windows.draw(rng)
-            entry = self.source.entries[index]
-            cuts.append(self.window(index, start))
-            sentences.append(entry.texts[rng.integers(len(entry.texts))] if entry.texts else "")
-            keys.append(f"{entry.key}@{start}")
-            if entry.actions is not None and self.spec is not None:
-                actions.append(torch.from_numpy(entry.actions[start : start + self.frames]))
-        stacked = torch.stack(cuts)
-        pairs = [self.context(s) for s in sentences] if self.encoder is not None else []
+        drawn = rows.draw(self.windows, self.source.entries, step, size, seed, rank)
+        stacked = torch.stack([self.window(r.index, r.start) for r in drawn])
+        pairs = [self._said(r) for r in drawn] if self.encoder is not None else []
         return Batch(
             latents=stacked if self.ref.vocab == 0 else None,
             tokens=stacked if self.ref.vocab else None,
-            actions=torch.stack(actions).float() if actions else None,
             context=torch.stack([c for c, _ in pairs]) if pairs else None,
             context_mask=torch.stack([m for _, m in pairs]) if pairs else None,
-            text=tuple(sentences),
-            fps=torch.full((size,), self.fps),
-            keys=tuple(keys),
+            **rows.conditions(drawn, self.frames, self.spec, self.fps, self.views),
         )
+
+    def _said(self, row: rows.Row) -> tuple[Tensor, Tensor]:
+        """The embedding of a row's sentence, or of its views' sentences one after the other."""
+        if "view_text" not in self.fields:
+            return self.context(row.text)
+        pairs = [self.context(s) for s in row.entry.view_texts]
+        return torch.cat([c for c, _ in pairs]), torch.cat([m for _, m in pairs])
 
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Windows for fitting a normaliser, `n c t h w` or `n t h w`."""

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from armillary.data.base import Entry, Split, Windows, long_enough, row_rng, split_entries
+from armillary.data import rows
+from armillary.data.base import Entry, Split, Windows, long_enough, split_entries
 from armillary.errors import Failed
 from armillary.progress import track
 from armillary.types import ActionSpec, Batch
 
+_COUNTING = threading.Lock()
+
 
 class Pixels:
-    """A dataset of pixel windows.
+    """A dataset of pixel windows. Several threads may ask it for batches at once.
 
     Args:
         entries: all of them, of both splits.
-        read: entry -> uint8 `length h w 3`.
-        memory: GiB of decoded frames to keep; beyond it an entry is decoded again whenever it is drawn.
+        read: entry -> uint8 `length h w 3`, with several views `(v length) h w 3`.
+        views: how many an entry has.
+        cut: (entry, first frame, frames) -> the same of a part of it, where that is quicker than all.
+        memory: GiB of decoded frames to keep; beyond it an entry is decoded again (its window only, with `cut`) whenever it is drawn.
         held_out: share of the groups that is held out.
         focus: share of the draws that goes to the windows in which most happens: contacts where every entry knows them, change
             of the picture otherwise (which decodes everything once at the start).
@@ -41,13 +47,17 @@ class Pixels:
         held_out: float = 0.05,
         focus: float = 0.0,
         memory: float = 4.0,
+        views: int = 1,
+        cut: Callable[[Entry, int, int], np.ndarray] | None = None,
     ) -> None:
         self.what, self.hash = what, hash
         self.split: Split = split
-        self.frames, self.size, self.fps, self.spec = frames, size, fps, spec
+        self.frames, self.size, self.fps, self.spec, self.views = frames, size, fps, spec, views
         self.entries = split_entries(long_enough(entries, frames, what), held_out, split, what)
-        self._read, self._room = read, int(memory * 2**30)
+        self.fields = frozenset({"video"}) | rows.fields_of(self.entries, spec)
+        self._read, self._cut, self._room = read, cut, int(memory * 2**30)
         self._kept: dict[str, np.ndarray] = {}
+        self._busy: dict[str, threading.Lock] = {}
         activity = [self.activity(e) for e in track(self.entries, f"look for action ({split})")] if focus else None
         self.windows = Windows([e.length for e in self.entries], frames, activity=activity, focus=focus)
 
@@ -55,51 +65,73 @@ class Pixels:
         return len(self.windows)
 
     def read(self, entry: Entry) -> np.ndarray:
-        """Frames of a whole entry, uint8 `t h w 3`, from memory when they are there.
+        """Frames of a whole entry, uint8 `t h w 3` (of several views `(v t)`), from memory when they are there.
 
         Raises:
             Failed: when what was decoded is not what the index promised.
         """
         if (frames := self._kept.get(entry.key)) is not None:
             return frames
-        frames = self._read(entry)
-        if frames.shape != (entry.length, *self.size, 3) or frames.dtype != np.uint8:
-            raise Failed(
-                f"{self.what}, {entry.key}: expected {entry.length} frames of {self.size}, decoded {frames.dtype} {frames.shape}."
-            )
-        if frames.nbytes <= self._room:
-            self._room -= frames.nbytes
-            self._kept[entry.key] = frames
+        with self._busy.setdefault(
+            entry.key, threading.Lock()
+        ):  # whoever wants the same entry waits for it instead of decoding it too
+            if (frames := self._kept.get(entry.key)) is not None:
+                return frames
+            frames = self._checked(entry, self._read(entry), entry.length)
+            if self._take(entry):
+                self._kept[entry.key] = frames
         return frames
+
+    def window(self, entry: Entry, start: int) -> np.ndarray:
+        """One window, uint8 `t h w 3` (of several views `(v t)`).
+
+        Raises:
+            Failed: as `read`.
+        """
+        if self._cut is not None and entry.key not in self._kept and self._bytes(entry) > self._room:
+            return self._checked(entry, self._cut(entry, start, self.frames), self.frames)
+        frames = self.read(entry)
+        if self.views == 1:
+            return frames[start : start + self.frames]
+        each = frames.reshape(self.views, entry.length, *frames.shape[1:])
+        return each[:, start : start + self.frames].reshape(-1, *frames.shape[1:])
+
+    def _checked(self, entry: Entry, frames: np.ndarray, length: int) -> np.ndarray:
+        if frames.shape != (self.views * length, *self.size, 3) or frames.dtype != np.uint8:
+            raise Failed(
+                f"{self.what}, {entry.key}: expected {self.views * length} frames of {self.size}, "
+                f"decoded {frames.dtype} {frames.shape}."
+            )
+        return frames
+
+    def _bytes(self, entry: Entry) -> int:
+        return self.views * entry.length * self.size[0] * self.size[1] * 3
+
+    def _take(self, entry: Entry) -> bool:
+        """Whether there is room to keep an entry; it is taken then."""
+        with _COUNTING:
+            if self._bytes(entry) > self._room:
+                return False
+            self._room -= self._bytes(entry)
+            return True
 
     def activity(self, entry: Entry) -> np.ndarray:
         """How much happens at each frame, float32 `t`: contact, or the mean change from the frame before (0 for the first)."""
         if entry.contact is not None:
             return entry.contact
-        frames = self.read(entry).astype(np.float32)
-        change = np.abs(frames[1:] - frames[:-1]).mean((1, 2, 3)) / 255
+        frames = self.read(entry)
+        frames = frames.reshape(self.views, entry.length, *frames.shape[1:]).astype(np.float32)
+        change = np.abs(frames[:, 1:] - frames[:, :-1]).mean((0, 2, 3, 4)) / 255
         return np.concatenate([np.zeros(1, np.float32), change.astype(np.float32)])
 
     def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Batch:
-        """`video` float `b 3 t h w` in [-1, 1], `actions` raw, one sentence a row."""
-        videos, actions, texts, keys = [], [], [], []
-        for row in range(rank * size, (rank + 1) * size):
-            rng = row_rng(seed, step, row)
-            index, start = self.windows.draw(rng)
-            entry = self.entries[index]
-            videos.append(self.read(entry)[start : start + self.frames])
-            texts.append(entry.texts[rng.integers(len(entry.texts))] if entry.texts else "")
-            keys.append(f"{entry.key}@{start}")
-            if entry.actions is not None and self.spec is not None:
-                actions.append(entry.actions[start : start + self.frames])
-        video = torch.from_numpy(np.stack(videos)).permute(0, 4, 1, 2, 3).to(torch.float32).div_(127.5).sub_(1)
-        return Batch(
-            video=video.contiguous(),
-            actions=torch.from_numpy(np.stack(actions).astype(np.float32)) if actions else None,
-            text=tuple(texts),
-            fps=torch.full((size,), self.fps),
-            keys=tuple(keys),
-        )
+        """`video` float `b 3 t h w` in [-1, 1], `actions` raw, one sentence a row, cameras where they are known."""
+        drawn = rows.draw(self.windows, self.entries, step, size, seed, rank)
+        # In NumPy: a thread that works ahead must not start a second set of torch's threads.
+        video = np.stack([self.window(r.entry, r.start) for r in drawn]).transpose(0, 4, 1, 2, 3).astype(np.float32, order="C")
+        video /= np.float32(127.5)
+        video -= np.float32(1.0)
+        return Batch(video=torch.from_numpy(video), **rows.conditions(drawn, self.frames, self.spec, self.fps, self.views))
 
 
 def fit_spec(spec: ActionSpec, entries: Sequence[Entry]) -> ActionSpec:

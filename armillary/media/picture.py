@@ -112,20 +112,23 @@ def _scaled(image: Image.Image, height: int, width: int) -> Image.Image:
     return image
 
 
+def crop_of(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of a picture of `shape` = (height, width) that `fit` keeps: (top, left, height, width)."""
+    h, w = shape
+    height, width = size
+    if w * height > h * width:
+        keep = max(1, round(h * width / height))
+        return 0, (w - keep) // 2, h, keep
+    keep = max(1, round(w * height / width))
+    return (h - keep) // 2, 0, keep, w
+
+
 def fit(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Crop uint8 `... h w c` about the centre to the aspect of `size` = (height, width), then `resize`."""
     frames = np.asarray(frames)
     h, w = frames.shape[-3:-1]
-    height, width = size
-    if w * height > h * width:
-        keep = max(1, round(h * width / height))
-        left = (w - keep) // 2
-        frames = frames[..., :, left : left + keep, :]
-    else:
-        keep = max(1, round(w * height / width))
-        top = (h - keep) // 2
-        frames = frames[..., top : top + keep, :, :]
-    return resize(frames, size)
+    top, left, high, wide = crop_of((h, w), size)
+    return resize(frames[..., top : top + high, left : left + wide, :], size)
 
 
 def to_tensor(frames: np.ndarray) -> Tensor:
