@@ -12,17 +12,17 @@ What LeRobot has no place for rides beside it, where its readers do not look: `m
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from armillary.data import lerobot_stats as st
-from armillary.errors import BadInput, Failed, require
+from armillary.data.encoded import CODEC_NAMES, Encoded, join_videos
+from armillary.data.truth import save_truth
+from armillary.errors import BadInput, require
 from armillary.media import write_video
 from armillary.presets import to_json
 from armillary.store import atomic_dir, atomic_path, check_writable, read_json, write_json
@@ -34,7 +34,6 @@ VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.m
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 CHUNK = 1000  # files in a folder
 DEFAULTS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64", "task_index": "int64"}
-CODEC_NAMES = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libvpx-vp9": "vp9"}
 
 
 def video_key(camera: str) -> str:
@@ -52,8 +51,21 @@ def truth_path(root: Path, index: int) -> Path:
 # One episode, whole ---------------------------------------------------------------------------------------------------------------
 
 
-def write_piece(root: str | Path, index: int, episode: Episode, codec: str = "libx264", crf: int = 20) -> Path:
+def write_piece(
+    root: str | Path,
+    index: int,
+    episode: Episode,
+    codec: str = "libx264",
+    crf: int = 20,
+    *,
+    videos: Mapping[str, Encoded] | None = None,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Write episode `index` as a piece. Safe to call from any process, once for each index.
+
+    Args:
+        videos: camera -> a video that is taken as it is; `episode.frames` is not looked at then.
+        extra: further columns of numbers, feature -> `t` or `t n`.
 
     Raises:
         BadInput: for an episode whose arrays disagree in length.
@@ -61,36 +73,31 @@ def write_piece(root: str | Path, index: int, episode: Episode, codec: str = "li
     from safetensors.numpy import save_file
 
     root, n = Path(root), len(episode)
-    columns = _columns(episode)
-    for name, values in [*columns.items(), *episode.frames.items(), *episode.truth.items()]:
+    columns = _columns(episode) | {k: v.reshape(n, -1) if n else v for k, v in (extra or {}).items()}
+    frames = {} if videos is not None else dict(episode.frames)
+    for name, values in [*columns.items(), *frames.items(), *episode.truth.items()]:
         if len(values) != n:
             raise BadInput(f"Episode {episode.id!r} has {n} actions but {len(values)} rows of {name}.")
     if not n:
         raise BadInput(f"Episode {episode.id!r} is empty.")
     stats: dict[str, st.Stats] = {}
-    truth = {f"truth/{k}": np.ascontiguousarray(v) for k, v in episode.truth.items()}
-    for camera in episode.cameras:
-        truth[f"camera/{camera.name}/intrinsics"] = np.ascontiguousarray(camera.intrinsics, np.float64)
-        truth[f"camera/{camera.name}/pose"] = np.ascontiguousarray(camera.pose, np.float64)
-    facts = {
-        "id": episode.id,
-        "caption": episode.caption,
-        "success": episode.success,
-        "camera_sizes": {c.name: [c.width, c.height] for c in episode.cameras},
-    }
+    shapes: dict[str, list[int]] = {}
     with atomic_dir(piece_path(root, index)) as folder:
-        for camera, frames in episode.frames.items():
-            write_video(folder / f"{camera}.mp4", frames, episode.fps, codec, crf)
-            stats[video_key(camera)] = st.of_pictures(frames)
+        for camera, pictures in frames.items():
+            write_video(folder / f"{camera}.mp4", pictures, episode.fps, codec, crf)
+            stats[video_key(camera)] = st.of_pictures(pictures)
+            h, w, c = pictures.shape[1:]
+            shapes[camera] = [h + h % 2, w + w % 2, c]  # as the video keeps them
+        for camera, video in (videos or {}).items():
+            shutil.copyfile(video.path, folder / f"{camera}.mp4")
+            stats[video_key(camera)], shapes[camera] = video.stats, list(video.shape)
         stats |= {name: st.of_numbers(values) for name, values in columns.items()}
         save_file({k: np.ascontiguousarray(v) for k, v in columns.items()}, folder / "columns.safetensors")
-        # One entry: several would be written in an order that differs from run to run.
-        save_file(truth, folder / "truth.safetensors", metadata={"armillary": json.dumps(facts)})
-        shapes = {camera: list(frames.shape[1:]) for camera, frames in episode.frames.items()}
-        write_json(
-            folder / "episode.json",
-            {"length": n, "task": episode.instruction, "shapes": shapes, "stats": st.plain(stats), "crf": crf},
-        )
+        save_truth(folder / "truth.safetensors", episode)
+        about = {"length": n, "task": episode.instruction, "shapes": shapes, "stats": st.plain(stats), "crf": crf}
+        if videos is not None:  # only videos of one encoder can share a file
+            about["streams"] = {camera: video.stream for camera, video in videos.items()}
+        write_json(folder / "episode.json", about)
     return piece_path(root, index)
 
 
@@ -100,7 +107,8 @@ def _columns(episode: Episode) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {}
     if episode.states.size:
         out["observation.state"] = episode.states.astype(np.float32)
-    out["action"] = episode.actions.astype(np.float32)
+    if episode.actions.size:
+        out["action"] = episode.actions.astype(np.float32)
     if episode.rewards is not None:
         out["next.reward"] = np.asarray(episode.rewards, np.float32).reshape(n, 1)
     last = (np.arange(n) == n - 1).reshape(n, 1)
@@ -233,8 +241,14 @@ class LeRobotWriter:
     def collect(self, rest: bool = False) -> int:
         """Put waiting pieces into files, `batch` at a time, and the last few too if `rest`. Returns how many episodes any reader sees."""
         while (waiting := self.num_episodes - self.num_written) >= self.batch or (rest and waiting):
-            self._write_batch(range(self.num_written, self.num_written + min(waiting, self.batch)))
+            indices = range(self.num_written, self.num_written + min(waiting, self.batch))
+            self._write_batch(indices[: self._alike(indices)])
         return self.num_written
+
+    def _alike(self, indices: range) -> int:
+        """How many of the waiting pieces, from the first on, have videos of one encoder, which can share a file."""
+        streams = [read_json(piece_path(self.root, i) / "episode.json").get("streams") for i in indices]
+        return next((n for n, s in enumerate(streams) if s != streams[0]), len(streams))
 
     def close(self) -> None:
         """Write out what is waiting in order. Pieces beyond a gap stay for the next writer."""
@@ -312,7 +326,7 @@ class LeRobotWriter:
             }
         names = {"action": list(self.spec.names), "observation.state": list(self.state_names) or None}
         order = ["observation.state", "action", "next.reward", "next.done", "next.success"]
-        for key in (k for k in order if k in columns):
+        for key in [k for k in order if k in columns] + sorted(k for k in columns if k not in order):
             out[key] = {"dtype": str(columns[key].dtype), "shape": [columns[key].shape[1]], "names": names.get(key)}
         return out | {key: {"dtype": kind, "shape": [1], "names": None} for key, kind in DEFAULTS.items()}
 
@@ -322,7 +336,7 @@ class LeRobotWriter:
         kinds, described = {}, {}
         for key in keys:
             width, value = features[key]["shape"][0], {"dtype": features[key]["dtype"], "_type": "Value"}
-            base = {"float32": self.pa.float32(), "int64": self.pa.int64(), "bool": self.pa.bool_()}[features[key]["dtype"]]
+            base = self.pa.from_numpy_dtype(np.dtype(features[key]["dtype"]))
             kinds[key] = base if width == 1 else self.pa.list_(base, width)
             described[key] = value if width == 1 else {"feature": value, "length": width, "_type": "List"}
         meta = {"huggingface": json.dumps({"info": {"features": described}})}
@@ -426,33 +440,3 @@ def _write_tasks(root: Path, tasks: Mapping[str, int], pa: Any, pq: Any) -> None
     table = pa.Table.from_arrays([pa.array(list(tasks.values()), pa.int64()), pa.array(list(tasks))], schema=schema)
     with atomic_path(root / "meta" / "tasks.parquet") as temporary:
         pq.write_table(table, temporary, compression="snappy")
-
-
-def join_videos(paths: Sequence[Path], starts: Sequence[int], fps: float, out: Path) -> Path:
-    """Videos of one encoder, one after the other in a single file, packets untouched. `starts[i]` is the frame at which video i begins.
-
-    Raises:
-        Failed: when they were encoded differently and cannot share a stream.
-    """
-    with atomic_path(out) as temporary:
-        with av.open(str(temporary), "w", options={"fflags": "+bitexact", "movflags": "+faststart"}) as joint:
-            stream: Any = None
-            for path, start in zip(paths, starts):
-                with av.open(str(path)) as piece:
-                    source = piece.streams.video[0]
-                    assert source.time_base is not None  # every container that this room writes has one
-                    if stream is None:
-                        stream = joint.add_stream_from_template(source, opaque=True)
-                        stream.time_base = source.time_base
-                        first, base = bytes(source.codec_context.extradata or b""), source.time_base
-                    if bytes(source.codec_context.extradata or b"") != first or source.time_base != base:
-                        raise Failed(f"{path.name} was encoded with other settings than the episodes before it.")
-                    shift = round(start / fps / float(base))
-                    for packet in piece.demux(source):
-                        if packet.dts is None or packet.pts is None:
-                            continue
-                        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                        packet.stream = stream
-                        joint.mux(packet)
-        os.chmod(temporary, 0o644)
-    return out
