@@ -5,12 +5,14 @@ from armillary.data.clips import ClipsConfig
 from armillary.data.episodes import EpisodesConfig
 from armillary.data.latents import LatentsConfig, LatentsDataset
 from armillary.data.pixels import Pixels
+from armillary.data.posed import PosedConfig
 from armillary.data.synthetic import SyntheticConfig
 
 # A dataset is its config; `.build("train" or "held-out")` opens it.
-DATASETS: dict[str, type[EpisodesConfig | ClipsConfig | LatentsConfig | SyntheticConfig]] = {
+DATASETS: dict[str, type[EpisodesConfig | ClipsConfig | PosedConfig | LatentsConfig | SyntheticConfig]] = {
     "episodes": EpisodesConfig,
     "clips": ClipsConfig,
+    "posed": PosedConfig,
     "latents": LatentsConfig,
     "synthetic": SyntheticConfig,
 }
@@ -24,6 +26,7 @@ __all__ = [
     "LatentsConfig",
     "LatentsDataset",
     "Pixels",
+    "PosedConfig",
     "Split",
     "SyntheticConfig",
 ]

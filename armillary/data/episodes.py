@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +11,18 @@ import numpy as np
 
 from armillary import media
 from armillary.data.base import Entry, Split, hash_files, split_entries
+from armillary.data.lerobot_write import truth_path
+from armillary.data.moments import fitted
 from armillary.data.pixels import Pixels, fit_spec
+from armillary.data.truth import load_truth
 from armillary.errors import BadInput
 from armillary.progress import track
-from armillary.types import Episode
+from armillary.types import Camera, Episode
 
 
 @dataclass(frozen=True)
 class EpisodesConfig:
-    """A LeRobot dataset, seen through one camera.
+    """A LeRobot dataset, seen through one camera. Where the recorder knew its pose (`armillary sim record`), batches hold it.
 
     Args:
         path: its folder.
@@ -51,7 +55,8 @@ class EpisodesConfig:
             raise BadInput(f"{root} has no camera {camera!r}; it has {', '.join(source.cameras) or 'none'}.")
         entries, numbers = [], {}
         for i in track(range(len(source)), "read the index"):
-            entry = _entry(i, source.episode(i, cameras=()))
+            views = load_truth(truth_path(root, i))[2] if source.own else []
+            entry = _entry(i, source.episode(i, cameras=()), [_fitted(v, self.size) for v in views if v.name == camera])
             entries.append(entry)
             numbers[entry.key] = i
         training = split_entries([e for e in entries if e.length >= self.frames] or entries, self.held_out, "train", str(root))
@@ -80,11 +85,19 @@ class EpisodesConfig:
         )
 
 
-def _entry(index: int, episode: Episode) -> Entry:
+def _fitted(camera: Camera, size: tuple[int, int]) -> Camera:
+    """The camera of the frames that come out."""
+    shape = (camera.height, camera.width)
+    intrinsics = fitted(camera.intrinsics, shape, shape, size, video=False)
+    return Camera(camera.name, size[1], size[0], intrinsics, camera.pose)
+
+
+def _entry(index: int, episode: Episode, cameras: Sequence[Camera]) -> Entry:
     contact = episode.truth.get("contact")
     if contact is not None:
         contact = np.asarray(contact, np.float32).reshape(len(episode), -1).max(1)
     key = f"episode_{index:06d}"
     # A caption says what is seen and an instruction what was asked for: a world should understand either.
     texts = tuple(t for t in (episode.instruction, episode.caption) if t)
-    return Entry(key, key, len(episode), texts, np.asarray(episode.actions, np.float32), contact)
+    actions = np.asarray(episode.actions, np.float32)
+    return Entry(key, key, len(episode), texts, actions, contact, tuple(cameras))

@@ -18,7 +18,7 @@ def frame_times(path: str | Path) -> np.ndarray:
     """Presentation times of all frames in seconds, float64 `t`, in order, from the packets alone: nothing is decoded.
 
     Raises:
-        MediaError: the file is no video, or ends inside a packet.
+        MediaError: the file is no video, holds no frame, or ends inside a packet.
     """
     media.probe(path)  # says what is wrong with what is no video
     out = []
@@ -33,7 +33,16 @@ def frame_times(path: str | Path) -> np.ndarray:
                     out.append(packet.pts * base)
     except (FFmpegError, OSError) as error:
         raise MediaError(f"{Path(path).name} is cut short ({error}).", "decode_error") from error
+    if not out:
+        raise MediaError(f"{Path(path).name} has no frame.", "decode_error")
     return np.unique(np.array(out))
+
+
+def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """For each wanted second the number of the nearest of `times` (which rise); of two as near the earlier."""
+    after = np.searchsorted(times, wanted).clip(max=len(times) - 1)
+    before = (after - 1).clip(min=0)
+    return np.where(wanted - times[before] <= times[after] - wanted, before, after)
 
 
 def covering(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:

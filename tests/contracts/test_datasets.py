@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from armillary import media, tokenizers
-from armillary.data import DATASETS, ClipsConfig, EpisodesConfig, LatentsConfig, SyntheticConfig
+from armillary.data import DATASETS, ClipsConfig, EpisodesConfig, LatentsConfig, PosedConfig, SyntheticConfig
 from armillary.presets import from_json, to_json
 from armillary.types import ActionSpec, Batch, Episode
 
@@ -43,6 +44,12 @@ def make(name, root):
                     )
                 )
         return EpisodesConfig(str(root / "set"), frames=5, size=(16, 16), held_out=0.3)
+    if name == "posed":
+        for i in range(4):
+            rows = [f"{t * 100_000} 1 1 0.5 0.5 0 0 1 0 0 {t} 0 1 0 0 0 0 1 0" for t in range(8)]
+            (root / f"p{i}.txt").write_text("\n".join([f"https://somewhere/{i}", *rows]))
+            media.write_video(root / f"p{i}.mp4", [np.full((16, 16, 3), 40 * i + t, np.uint8) for t in range(8)], 10)
+        return PosedConfig(str(root), frames=5, size=(16, 16), held_out=0.3)
     if name == "latents":
         torch.manual_seed(0)
         small = tokenizers.TokenizerConfig(
@@ -71,12 +78,13 @@ def test_contract(name, tmp_path):
     whole, again = train.batch(3, 4, 7), config.build("train").batch(3, 4, 7)
     assert isinstance(whole, Batch) and whole.size == 4 == len(whole.keys) == len(whole.text) and whole.keys == again.keys
     parts = [train.batch(3, 2, 7, rank, 2) for rank in (0, 1)]
-    for field in ("video", "latents", "tokens", "actions", "context"):
+    tensors = [f.name for f in dataclasses.fields(Batch) if isinstance(getattr(whole, f.name), torch.Tensor)]
+    assert train.fields == held.fields and {*train.fields} - {"view_text"} <= {*tensors} and whole.views == train.views
+    seen = next(x for x in (whole.video, whole.latents, whole.tokens) if x is not None)
+    assert whole.grid.v == train.views and whole.grid.v * whole.grid.t == seen.shape[-3]
+    for field in tensors:
         value = getattr(whole, field)
-        if value is not None:
-            assert torch.equal(value, getattr(again, field)) and torch.equal(
-                value, torch.cat([getattr(p, field) for p in parts])
-            )
+        assert torch.equal(value, getattr(again, field)) and torch.equal(value, torch.cat([getattr(p, field) for p in parts]))
     assert (whole.actions is None) == (train.spec is None)
     if train.spec is not None:
         assert whole.actions.shape == (4, 5, train.spec.dim)
