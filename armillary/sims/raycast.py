@@ -5,7 +5,8 @@ kept while that camera stands still. The moving layer is cast anew each time, an
 sphere, or the shadow of one, can reach. Pixels on an edge of either layer are cast again with four rays towards four points of the
 lamp, which smooths both outlines and shadows. One code path, no threads, no driver: the same model and pose give the same bytes.
 
-Shading is Lambert's law with a Blinn-Phong highlight under one lamp, over an ambient term that blends ground into sky by the normal.
+Shading is Lambert's law with a Blinn-Phong highlight under one or more lamps, each with its shadows, over an ambient term that blends
+ground into sky by the normal.
 """
 
 from __future__ import annotations
@@ -48,8 +49,18 @@ class Material:
 
 
 @dataclass(frozen=True)
+class Lamp:
+    """A lamp: `position` and `radius` (which softens shadows) in metres, `strength`, and `colour` in linear RGB."""
+
+    position: tuple[float, float, float]
+    strength: float = 0.5
+    radius: float = 0.03
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
 class Light:
-    """One lamp and the sky.
+    """One lamp and the sky, and further lamps if there are more.
 
     Args:
         position: of the lamp, metres; `radius`: of the lamp, metres, which softens shadows.
@@ -57,6 +68,7 @@ class Light:
         colour: of the lamp, linear RGB.
         background: sRGB where a ray meets nothing, at the horizon; zenith: the same straight up, None for one colour everywhere.
         fog: share of light lost a metre; what is lost turns into `background`.
+        more: further lamps.
     """
 
     position: tuple[float, float, float] = (-0.5, -0.4, 1.6)
@@ -68,6 +80,11 @@ class Light:
     background: tuple[float, float, float] = (0.55, 0.58, 0.62)
     zenith: tuple[float, float, float] | None = None
     fog: float = 0.0
+    more: tuple[Lamp, ...] = ()
+
+    @property
+    def lamps(self) -> tuple[Lamp, ...]:
+        return (Lamp(self.position, self.strength, self.radius, self.colour), *self.more)
 
 
 class Hits(NamedTuple):
@@ -88,20 +105,24 @@ class Picture(NamedTuple):
 
 
 class _Fixed(NamedTuple):
-    """The fixed layer of one camera pose: rays and hits, unit directions from the lamp to the hits, and linear colours `n 3`: the
-    smoothed picture, and that of pixels in shadow."""
+    """The fixed layer of one camera pose: rays and hits, unit directions from each of `l` lamps to the hits `l n 3`, which of them lie in
+    shadow of what is fixed, bool `l n`, and the smoothed picture in linear colours `n 3`."""
 
     pose: bytes
     dirs: np.ndarray
     hits: Hits
     from_lamp: np.ndarray
+    shadow: np.ndarray
     colour: np.ndarray
-    dark: np.ndarray
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Row-wise products, summed in a fixed order whatever the number of rows."""
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+
+
+def _rows(hits: Hits, at: np.ndarray | slice) -> Hits:
+    return Hits(*(a[at] for a in hits))
 
 
 def _unit(a: np.ndarray) -> np.ndarray:
@@ -165,30 +186,38 @@ class Raycaster:
     def render(self, camera: Camera) -> Picture:
         """The scene as `data` has it now, through `camera` (square or not)."""
         layer = self._fixed_layer(camera)
-        shape, eye, lamp = (camera.height, camera.width), camera.pose[:3, 3], self._lamp()
+        shape, eye, lamps = (camera.height, camera.width), camera.pose[:3, 3], self._lamps()
         geom, dist, colour = layer.hits.geom.copy(), layer.hits.dist.copy(), layer.colour.copy()
-        shadow = np.zeros(len(geom), bool)
+        shadow = np.zeros((len(lamps), len(geom)), bool)
 
         at = np.flatnonzero(self._near(eye, layer.dirs))
         hits = self.cast(eye, layer.dirs[at], MOVING)
         front = np.flatnonzero((hits.geom >= 0) & ((geom[at] < 0) | (hits.dist < dist[at])))
-        at, hits = at[front], Hits(*(a[front] for a in hits))
+        at, hits = at[front], _rows(hits, front)
         geom[at], dist[at] = hits.geom, hits.dist
-        shadow[at] = self._blocked(lamp, hits.point, EVERY)
-        colour[at] = self._shade(layer.dirs[at], hits, shadow[at], lamp)
+        for k, lamp in enumerate(lamps):
+            shadow[k, at] = self._blocked(lamp, hits.point, EVERY)
+        colour[at] = self._shade(layer.dirs[at], hits, shadow[:, at], lamps)
 
-        under = self._near(lamp, layer.from_lamp) & (layer.hits.geom >= 0)
-        under[at] = False
-        under = np.flatnonzero(under)
-        under = under[self._blocked(lamp, layer.hits.point[under], MOVING)]
-        shadow[under] = True
-        colour[under] = layer.dark[under]
+        darker = np.zeros(len(geom), bool)
+        for k, lamp in enumerate(lamps):
+            under = self._near(lamp, layer.from_lamp[k]) & (layer.hits.geom >= 0)
+            under[at] = False
+            under = np.flatnonzero(under)
+            under = under[self._blocked(lamp, layer.hits.point[under], MOVING)]
+            shadow[k, under] = darker[under] = True
+        under = np.flatnonzero(darker)
+        colour[under] = self._shade(
+            layer.dirs[under], _rows(layer.hits, under), shadow[:, under] | layer.shadow[:, under], lamps
+        )
 
         if self.smooth:
-            touched = np.zeros(len(geom), bool)
-            touched[at] = touched[under] = True
+            touched = darker
+            touched[at] = True
             touched = touched.reshape(shape)
-            edge = _edges(geom.reshape(shape)) & (touched | _edges(touched)) | _edges(shadow.reshape(shape))
+            edge = _edges(geom.reshape(shape)) & (touched | _edges(touched))
+            for dark in shadow:
+                edge |= _edges(dark.reshape(shape))
             at = np.flatnonzero(edge)
             colour[at] = self._refine(camera, at, EVERY)
         rgb = GAMMA[(np.clip(colour, 0.0, 1.0) * 65535.0 + 0.5).astype(np.int64)].reshape(*shape, 3)
@@ -244,8 +273,8 @@ class Raycaster:
 
     # How it looks -----------------------------------------------------------------------------------------------------------------
 
-    def _shade(self, dirs: np.ndarray, hits: Hits, shadow: np.ndarray, lamp: np.ndarray) -> np.ndarray:
-        """Linear colour of `n` hits seen along `dirs`, float64 `n 3` in [0, 1]; `shadow` bool `n`."""
+    def _shade(self, dirs: np.ndarray, hits: Hits, shadow: np.ndarray, lamps: np.ndarray) -> np.ndarray:
+        """Linear colour of `n` hits seen along `dirs`, float64 `n 3` in [0, 1]; `shadow` bool `l n`, for each of `lamps` `l 3`."""
         light = self.light
         base = self.colours[hits.geom]
         for geom in np.unique(hits.geom):
@@ -262,17 +291,23 @@ class Raycaster:
                 v = np.where(lying, y + 0.5 * z, np.where(along_x, x, y))
                 grey = texture.sample(look.texture, u, v)
                 base[at] *= 1.0 + look.strength * grey[:, None]
-        to_lamp = _unit(lamp - hits.point)
-        facing = np.where(shadow, 0.0, np.maximum(_dot(hits.normal, to_lamp), 0.0))
-        spark = np.maximum(_dot(hits.normal, _unit(to_lamp - dirs)), 0.0)
-        shine = self.shine[hits.geom]
-        for k in range(int(shine.max(initial=0))):
-            spark = np.where(shine > k, spark * spark, spark)
-        spark = np.where(facing > 0.0, spark, 0.0) * self.gloss[hits.geom]
         up = 0.5 + 0.5 * hits.normal[:, 2:]
-        ambient = np.asarray(light.sky) * up + np.asarray(light.ground) * (1.0 - up)
-        lamp_colour = light.strength * np.asarray(light.colour)
-        out = base * (ambient + lamp_colour * facing[:, None]) + lamp_colour * spark[:, None]
+        lit = np.asarray(light.sky) * up + np.asarray(light.ground) * (1.0 - up)
+        shine, gloss = self.shine[hits.geom], self.gloss[hits.geom]
+        sparks = []
+        for lamp, at, dark in zip(light.lamps, lamps, shadow):
+            to_lamp = _unit(at - hits.point)
+            facing = np.where(dark, 0.0, np.maximum(_dot(hits.normal, to_lamp), 0.0))
+            spark = np.maximum(_dot(hits.normal, _unit(to_lamp - dirs)), 0.0)
+            for k in range(int(shine.max(initial=0))):
+                spark = np.where(shine > k, spark * spark, spark)
+            spark = np.where(facing > 0.0, spark, 0.0) * gloss
+            colour = lamp.strength * np.asarray(lamp.colour)
+            lit = lit + colour * facing[:, None]
+            sparks.append(colour * spark[:, None])
+        out = base * lit
+        for spark in sparks:
+            out = out + spark
         if light.fog:
             clear = np.exp(-light.fog * np.maximum(hits.dist, 0.0))[:, None]
             out = out * clear + self.colours[-1] * (1.0 - clear)
@@ -282,10 +317,10 @@ class Raycaster:
             sky = sky * (1.0 - rise) + np.asarray(light.zenith) ** 2.2 * rise
         return np.clip(np.where((hits.geom < 0)[:, None], sky, out), 0.0, 1.0)
 
-    def _lamp(self, k: int | None = None) -> np.ndarray:
-        """The lamp's centre, or one of four points on its disc."""
+    def _lamps(self, k: int | None = None) -> np.ndarray:
+        """The lamps' centres, or one of four points on the disc of each: float64 `l 3`."""
         dx, dy = (0.0, 0.0) if k is None else LAMP[k]
-        return np.asarray(self.light.position) + self.light.radius * np.array([dx, dy, 0.0])
+        return np.array([np.asarray(lamp.position) + lamp.radius * np.array([dx, dy, 0.0]) for lamp in self.light.lamps])
 
     def _refine(self, camera: Camera, pixels: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """The mean of four rays through each of `pixels` (flat indices): linear `n 3`."""
@@ -294,11 +329,12 @@ class Raycaster:
         hits = self.cast(camera.pose[:3, 3], np.concatenate(dirs), groups)
         n, total = len(pixels), np.zeros((len(pixels), 3))
         for k, rays in enumerate(dirs):
-            part, lamp = Hits(*(a[k * n : (k + 1) * n] for a in hits)), self._lamp(k)
-            shadow = np.ones(n, bool)  # what faces away from the lamp needs no ray
-            bright = np.flatnonzero((part.geom >= 0) & (_dot(part.normal, lamp - part.point) > 0))
-            shadow[bright] = self._blocked(lamp, part.point[bright], groups)
-            total += self._shade(rays, part, shadow, lamp)
+            part, lamps = _rows(hits, slice(k * n, (k + 1) * n)), self._lamps(k)
+            shadow = np.ones((len(lamps), n), bool)  # what faces away from the lamp needs no ray
+            for dark, lamp in zip(shadow, lamps):
+                bright = np.flatnonzero((part.geom >= 0) & (_dot(part.normal, lamp - part.point) > 0))
+                dark[bright] = self._blocked(lamp, part.point[bright], groups)
+            total += self._shade(rays, part, shadow, lamps)
         return total / len(SUB)
 
     def _fixed_layer(self, camera: Camera) -> _Fixed:
@@ -307,14 +343,20 @@ class Raycaster:
         kept = self.kept.get(key)
         if kept is not None and kept.pose == pose:
             return kept
-        eye, lamp, dirs = camera.pose[:3, 3], self._lamp(), optics.directions(camera)
+        eye, lamps, dirs = camera.pose[:3, 3], self._lamps(), optics.directions(camera)
         hits = self.cast(eye, dirs, STILL)
-        shadow = self._blocked(lamp, hits.point, STILL)
-        colour = self._shade(dirs, hits, shadow, lamp)
-        dark = self._shade(dirs, hits, np.ones_like(shadow), lamp)
+        met = np.flatnonzero(hits.geom >= 0)
+        shadow = np.zeros((len(lamps), len(dirs)), bool)
+        for dark, lamp in zip(shadow, lamps):
+            dark[met] = self._blocked(lamp, hits.point[met], STILL)
+        colour = self._shade(dirs, hits, shadow, lamps)
         if self.smooth:
             shape = (camera.height, camera.width)
-            at = np.flatnonzero(_edges(hits.geom.reshape(shape)) | _edges(shadow.reshape(shape)))
+            edge = _edges(hits.geom.reshape(shape))
+            for dark in shadow:
+                edge |= _edges(dark.reshape(shape))
+            at = np.flatnonzero(edge)
             colour[at] = self._refine(camera, at, STILL)
-        self.kept[key] = _Fixed(pose, dirs, hits, _unit(hits.point - lamp), colour, dark)
+        from_lamp = np.stack([_unit(hits.point - lamp) for lamp in lamps])
+        self.kept[key] = _Fixed(pose, dirs, hits, from_lamp, shadow, colour)
         return self.kept[key]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from armillary.sims.base import SceneObject
+from armillary.sims.kinematics import elbow_up
 from armillary.sims.mjcf import look, text
 from armillary.sims.raycast import Light, Material
 
@@ -172,9 +173,5 @@ def materials(table: Material) -> dict[str, Material]:
 
 def joints(x: float, y: float) -> np.ndarray:
     """Inverse kinematics: the four joint angles (radians) that hold the tip over (x, y) at pushing height, tool upright, elbow up."""
-    dx, dy = x - BASE[0], y - BASE[1]
-    r, z = np.hypot(dx, dy), CLEARANCE + TOOL - SHOULDER
-    d = min(np.hypot(r, z), 2 * LINK * 0.9999)
-    lift = np.arctan2(z, r) + np.arccos(d / (2 * LINK))
-    bend = -np.arccos(d * d / (2 * LINK * LINK) - 1.0)
-    return np.array([np.arctan2(dy, dx), lift, bend, -lift - bend])
+    turn, lift, bend = elbow_up(x - BASE[0], y - BASE[1], CLEARANCE + TOOL - SHOULDER, LINK)
+    return np.array([turn, lift, bend, -lift - bend])
