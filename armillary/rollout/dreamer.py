@@ -57,11 +57,21 @@ class Dreamer:
         """The longest length 1 + temporal*k that is no longer than `num_frames` (0 for none)."""
         return 0 if num_frames < 1 else 1 + (num_frames - 1) // self.temporal * self.temporal
 
-    def condition(self, prompts: Sequence[str], negative: str = "", actions: np.ndarray | None = None) -> Conditioning:
-        """Sentences and raw actions `t a` or `b t a` as a `Conditioning` for `len(prompts)` samples."""
+    def fits(self, prompt: str) -> bool:
+        """Whether this world's text encoder takes in the whole of `prompt`."""
+        return self.encoder is not None and self.encoder.count(prompt) <= self.encoder.length
+
+    def condition(
+        self, prompts: Sequence[str], negative: str = "", actions: np.ndarray | None = None, cut: bool = False
+    ) -> Conditioning:
+        """Sentences and raw actions `t a` or `b t a` as a `Conditioning` for `len(prompts)` samples.
+
+        Args:
+            cut: whether a sentence that is too long for the encoder is cut off, as captions are in training; otherwise it is an error.
+        """
         made = Conditioning()
         if self.encoder is not None:
-            context, mask = self.encoder.encode(list(prompts))
+            context, mask = self.encoder.encode(list(prompts), cut)
             made = dataclasses.replace(made, context=context, context_mask=mask)
             if negative:
                 made = dataclasses.replace(made, negative=self.encoder.encode([negative] * len(prompts))[0])
@@ -106,6 +116,7 @@ class Dreamer:
         negative: str = "",
         actions: np.ndarray | None = None,
         seed: int = 0,
+        cut: bool = False,
         **sampling: Any,
     ) -> np.ndarray:
         """Pixels in, pixels out.
@@ -114,6 +125,7 @@ class Dreamer:
             given: uint8 `t h w 3` already at the world's size and of a usable length, or None.
             num_frames: how many further frames; a multiple of `temporal`, plus one when nothing is given.
             actions: raw `num_frames a`; action `i` leads to the `i`-th further frame.
+            cut: as in `condition`.
 
         Returns:
             uint8 `num_frames h w 3`.
@@ -126,5 +138,5 @@ class Dreamer:
         if num_frames < 1 or wanted % self.temporal:
             raise BadInput(f"{num_frames} further frames after {known} given are not 1 + {self.temporal}k in all.")
         steps = wanted // self.temporal + (0 if known else 1)
-        made = self.extend(latents, steps, self.condition([prompt], negative, actions), seed, **sampling)
+        made = self.extend(latents, steps, self.condition([prompt], negative, actions, cut), seed, **sampling)
         return self.decode(torch.cat([latents, made], dim=-3))[known:]

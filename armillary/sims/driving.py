@@ -16,8 +16,9 @@ from armillary.errors import BadInput, require
 from armillary.sims import optics, street
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.facts import shown
-from armillary.sims.language import article, listed
 from armillary.sims.raycast import Picture, Raycaster
+from armillary.sims.words import Fact, Facts, Thing
+from armillary.sims.words_tell import tell
 from armillary.types import ActionSpec, Camera
 
 FPS, TICKS = 10.0, 5
@@ -94,7 +95,7 @@ class Driving:
         self.begin, self.driven, self.turned = self.ego.copy(), 0.0, 0.0
         self.start_speed = self.speed
         self.hit = np.zeros(len(self.objects), bool)
-        self.steps, self.memory = 0, {}
+        self.seed, self.steps, self.memory = int(seed), 0, {}
 
     def _set(self) -> None:
         """Put every car where the traffic has it."""
@@ -165,35 +166,54 @@ class Driving:
         )
 
     @property
-    def caption(self) -> str:
-        """What the drive is, all views together."""
-        move = "stands" if self.driven < 0.5 else "drives"
+    def facts(self) -> Facts:
+        """What the drive is, all views together: the cars are those within 40 m."""
+        near = [k for k in range(len(self.objects)) if np.hypot(*(self.data.xpos[self.bodies[k]][:2] - self.ego[:2])) < 40.0]
+        told = self._drive(near, "near")
+        if abs(self.offset() - self.lane * street.LANE / 2) < street.LANE / 2:
+            told += self._traffic(near)
+        return Facts("driving", tuple(told))
+
+    def _drive(self, cars: Sequence[int], where: str) -> list[Fact]:
+        """The facts that every view shares, and the cars that `where` (near, view) has."""
+        told = [Fact("there", Thing(self.objects[k].colour, self.objects[k].shape)) for k in cars]
+        told += [] if cars else [Fact("empty", way=where)]
+        told.append(Fact("move", way="halt" if self.driven < 0.5 else "drive"))
+        if abs(self.turned) > 0.15:
+            told.append(Fact("bend", way="left" if self.turned > 0 else "right"))
         change = self.speed - self.start_speed
-        pace = ", speeding up" if change > 1.5 else ", slowing down" if change < -1.5 else ""
-        turn = ", bending to the left" if self.turned > 0.15 else ", bending to the right" if self.turned < -0.15 else ""
-        return f"A car {move} along {self.street.said}{turn}{pace}; {self._seen(None)}."
+        if abs(change) > 1.5:
+            told.append(Fact("pace", way="faster" if change > 0 else "slower"))
+        said = self.street.said
+        told.append(Fact("street", way=next(k for k, (name, _) in street.SIDES_OF_ROAD.items() if said.startswith(name))))
+        told.append(Fact("weather", way=next(k for k, row in street.WEATHER.items() if said.endswith(row[0]))))
+        return told
+
+    def _traffic(self, near: Sequence[int]) -> list[Fact]:
+        """The next car before us in our lane, the next that comes towards us, the next behind us."""
+        told = []
+        for kind, side, sign in (("ahead", -1.0, 1.0), ("oncoming", 1.0, 1.0), ("following", -1.0, -1.0)):
+            gaps = {k: sign * (self.traffic[k, 0] - self.along) for k in near if self.traffic[k, 1] == side}
+            gaps = {k: gap for k, gap in gaps.items() if gap > 3.0}
+            if gaps:
+                thing = self.objects[min(gaps, key=lambda k: gaps[k])]
+                told.append(Fact(kind, Thing(thing.colour, thing.shape)))
+        return told
+
+    @property
+    def caption(self) -> str:
+        return tell(self.facts, "long", self.seed)
 
     @property
     def captions(self) -> dict[str, str]:
-        """Camera -> what that view shows now."""
-        return {
-            name: f"{name.replace('_', ' ').capitalize()} view from a car on {self.street.said}; {self._seen(name)}."
-            for name in self.cameras
-        }
-
-    def _seen(self, camera: str | None) -> str:
-        """The cars that a view shows (half a percent of it at least), or with None that are within 40 m."""
-        if camera is None:
-            near = [
-                k for k in range(len(self.objects)) if np.hypot(*(self.data.xpos[self.bodies[k]][:2] - self.ego[:2])) < 40.0
-            ]
-        else:
-            owners = self.owner[self.rays.segment(self.camera(camera, 48))]
-            near = [k for k in range(len(self.objects)) if (owners == k).sum() >= 12]
-        if not near:
-            return "no other car is near" if camera is None else "no other car is in it"
-        names = [article(self.objects[k].name) for k in near]
-        return f"{listed(names)} {'is' if len(names) == 1 else 'are'} {'near' if camera is None else 'in it'}"
+        """Camera -> what that view shows now: the cars that take half a percent of it at least."""
+        out = {}
+        for i, name in enumerate(self.cameras):
+            owners = self.owner[self.rays.segment(self.camera(name, 48))]
+            cars = [k for k in range(len(self.objects)) if (owners == k).sum() >= 12]
+            told = (*self._drive(cars, "view"), Fact("camera", way=name))
+            out[name] = tell(Facts("driving", told), "long", (self.seed, i))
+        return out
 
     def state(self) -> np.ndarray:
         return np.array([*self.ego, self.speed, self.steer], np.float32)

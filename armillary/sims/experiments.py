@@ -41,7 +41,6 @@ class Experiment:
         middle, reach: of what happens, metres: the cameras look there.
         start: sets initial velocities, given `(model, data)`.
         facts: numbers a test can hold the run against (angles, heights).
-        story: what is going to happen, in a clause.
     """
 
     things: list[SceneObject] = field(default_factory=list)
@@ -51,7 +50,6 @@ class Experiment:
     reach: float = 0.8
     start: Callable[[Any, Any], None] | None = None
     facts: dict[str, float] = field(default_factory=dict)
-    story: str = ""
 
 
 def add(
@@ -131,7 +129,6 @@ def free_fall(rng: np.random.Generator) -> Experiment:
         at = ((k - (count - 1) / 2) * 0.42 + rng.uniform(-0.05, 0.05), rng.uniform(-0.15, 0.15), rng.uniform(0.75, 1.25))
         turn = rng.normal(size=4)
         add(e, thing, at, turn / np.linalg.norm(turn))
-    e.story = "let go above the floor, they fall and bounce" if count > 1 else "let go above the floor, it falls and bounces"
     return e
 
 
@@ -152,7 +149,6 @@ def slope(rng: np.random.Generator) -> Experiment:
     friction = float(rng.uniform(0.05, 0.2)) if thing.shape == "block" else 0.6
     add(e, thing, middle - down * (length / 2 - 0.12) + up * (thing.size[2] + 0.0005), turn, DEAD, friction=friction)
     e.facts["friction"] = friction
-    e.story = "it rolls down the slope" if thing.shape == "ball" else "it slides down the slope"
     return e
 
 
@@ -174,7 +170,6 @@ def u_slope(rng: np.random.Generator) -> Experiment:
     r = radius - ball.size[0]
     add(e, ball, (r * np.sin(a), 0.0, radius + 0.02 - r * np.cos(a) + 0.001), touch=DEAD)
     e.facts = {"radius": float(r), "angle": a}
-    e.story = "it rolls to and fro in the trough"
     return e
 
 
@@ -193,7 +188,6 @@ def _stack(rng: np.random.Generator, steady: bool) -> Experiment:
             x += side * (below + 0.35 * half[0]) if k == tip else rng.uniform(-0.12, 0.12) * below
         add(e, palette.thing(shape, size), (x, rng.uniform(-0.005, 0.005), z + half[1] + 0.0002), touch=DEAD, friction=0.8)
         z, wide = z + 2 * half[1] + 0.0002, max(0.06, 0.93 * half[0])
-    e.story = "they stand on each other and stay" if steady else "they do not balance: the stack comes down"
     return e
 
 
@@ -232,7 +226,7 @@ def dominoes(rng: np.random.Generator) -> Experiment:
         at = model.jnt_dofadr[model.body(f"object{number}").jntadr[0]]
         data.qvel[at], data.qvel[at + 4] = speed, speed / ball.size[0]
 
-    e.start, e.story = roll, "the ball strikes the first slab and the row falls"
+    e.start = roll
     return e
 
 
@@ -258,7 +252,6 @@ def seesaw(rng: np.random.Generator) -> Experiment:
     heavy = _some(rng, palette, ("ball", "block"), 0.075, 0.095)
     top = np.array([0.0, 0.0, high]) - along * (half - 0.12)
     add(e, heavy, (top[0], 0.0, top[2] + heavy.size[2] + rng.uniform(0.3, 0.55)), touch=DEAD, density=1500)
-    e.story = f"the {heavy.name} lands on the raised end and throws the {light.name} up"
     return e
 
 
@@ -289,7 +282,6 @@ def gyroscope(rng: np.random.Generator) -> Experiment:
 
     e.start = whirl
     e.facts = {"lean": lean, "spin": spin, "lift": lift}
-    e.story = "it spins on its point and its axis goes round slowly"
     return e
 
 

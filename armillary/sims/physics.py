@@ -7,6 +7,7 @@ number of an action is ignored. Measured beside the poses is what conservation l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from armillary.sims import optics
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.experiments import EXPERIMENTS, Experiment
 from armillary.sims.facts import shown
-from armillary.sims.language import article, listed
 from armillary.sims.mjcf import look, text
 from armillary.sims.raycast import Light, Material, Picture, Raycaster
+from armillary.sims.words import Fact, Facts, Thing
+from armillary.sims.words_tell import tell
 from armillary.types import ActionSpec, Camera
 
 FPS = 30.0
@@ -83,7 +85,7 @@ class Physics:
         self.substeps = round(1.0 / (FPS * TIMESTEP))
         self.begin = self.data.xpos[self.bodies].copy()
         self.turned = self.data.xquat[self.bodies].copy()
-        self.steps, self.memory = 0, {}
+        self.seed, self.steps, self.memory = int(seed), 0, {}
 
     def step(self, action: np.ndarray) -> tuple[float, bool]:
         """Let 1/30 s pass. There is no task: the reward is 0 and nothing is ever solved.
@@ -118,10 +120,25 @@ class Physics:
         )
 
     @property
+    def facts(self) -> Facts:
+        """What has been set up and what it comes to by the laws of mechanics; the camera is left open."""
+        things = [Thing(o.colour, o.shape) for o in self.objects]
+        told = [Fact("there", thing) for thing in things]
+        if "stack" in self.experiment:
+            told += [Fact("on", upper, lower) for lower, upper in pairwise(things)]
+        if self.experiment == "dominoes":
+            told.append(Fact("strike", things[-1], things[0]))
+        if self.experiment == "seesaw":
+            told.append(Fact("throw", things[2], things[1]))
+        x = self.rays.light.position[0]
+        light = "left" if x < -0.6 else "right" if x > 0.6 else "above"
+        floor = next(name for name, (said, _, _) in FLOORS.items() if said == self.surface)
+        told += [Fact("experiment", way=self.experiment), Fact("floor", way=floor), Fact("light", way=light)]
+        return Facts("physics", tuple(told))
+
+    @property
     def caption(self) -> str:
-        """What has been set up, told before anything else is known, and what it comes to by the laws of mechanics."""
-        said = listed([article(thing.name) for thing in self.objects])
-        return f"{said[0].upper()}{said[1:]} {self.surface}: {self.scene.story}."
+        return tell(self.facts, "long", self.seed)
 
     def state(self) -> np.ndarray:
         return np.array([self.steps / FPS], np.float32)

@@ -15,9 +15,10 @@ from armillary.errors import BadInput, require
 from armillary.sims import optics
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.experiments import COLOURS
-from armillary.sims.language import article, listed
 from armillary.sims.mjcf import text
 from armillary.sims.raycast import Light, Material, Picture, Raycaster
+from armillary.sims.words import Fact, Facts, Thing
+from armillary.sims.words_tell import tell
 from armillary.types import ActionSpec, Camera
 
 SPEED, TURN = 1.2, 1.0  # of a full command: metres and radians a second
@@ -97,9 +98,9 @@ class Rooms:
         self.place = np.array(free[0] if free else (0.0, 0.0))
         options = rng.uniform(-np.pi, np.pi, 12)
         self.yaw = float(max(options, key=self.ahead))  # not with the nose at a wall
-        self.begin, self.walked, self.turned = self.place.copy(), 0.0, 0.0
+        self.begin, self.faced, self.walked, self.turned = self.place.copy(), self.yaw, 0.0, 0.0
         self.seen: set[int] = set()
-        self.steps, self.memory = 0, {}
+        self.seed, self.steps, self.memory = int(seed), 0, {}
 
     def clear(self, place: np.ndarray, room: float = ROOM) -> bool:
         """Whether the camera may stand there: within the walls, `room` metres from all furniture."""
@@ -158,11 +159,29 @@ class Rooms:
         )
 
     @property
+    def facts(self) -> Facts:
+        """What has been so since the reset, for the camera that looks ahead."""
+        things = [Thing(o.colour, o.shape) for o in self.objects]
+        told = [Fact("there", thing) for thing in things]
+        told.append(Fact("move", way="walk" if self.walked > 0.3 else "stand"))
+        if abs(self.turned) > 0.4:
+            told.append(Fact("turn", way="right" if self.turned > 0 else "left"))
+        for kind, place, yaw in (("face", self.begin, self.faced), ("reach", self.place, self.yaw)):
+            k = self._middle(place, yaw)
+            if k >= 0 and (kind == "face" or self.steps):
+                told.append(Fact(kind, whom=things[k]))
+        return Facts("rooms", tuple(told))
+
+    def _middle(self, place: np.ndarray, yaw: float, size: int = 24) -> int:
+        """The thing that fills at least a fifth of the picture's middle third, -1 for none."""
+        third = slice(size // 3, size - size // 3)
+        seen = self.owner[self.rays.segment(self._view("eye", size, place, yaw))][third, third]
+        counts = np.bincount(seen[seen >= 0], minlength=1)
+        return int(counts.argmax()) if counts.max() >= 0.2 * seen.size else -1
+
+    @property
     def caption(self) -> str:
-        inside = listed([article(o.name) for o in self.objects])
-        way = "walks" if self.walked > 0.3 else "stands"
-        turn = " and turns to the right" if self.turned > 0.4 else " and turns to the left" if self.turned < -0.4 else ""
-        return f"A camera {way} in a room with {inside}{turn}."
+        return tell(self.facts, "long", self.seed)
 
     def state(self) -> np.ndarray:
         return np.array([*self.place, self.height, self.yaw, self.pitch], np.float32)
@@ -195,8 +214,10 @@ class Rooms:
             raise BadInput(f"There is no camera {name!r} here; there are {', '.join(CAMERAS)}.")
         if size < 1:
             raise BadInput(f"A picture needs at least 1 pixel a side; got size={size}.")
-        yaw = self.yaw + (np.pi if name == "back" else 0.0)
-        pose = pose_of((*self.place, self.height), yaw, self.pitch)
+        return self._view(name, size, self.place, self.yaw + (np.pi if name == "back" else 0.0))
+
+    def _view(self, name: str, size: int, place: np.ndarray, yaw: float) -> Camera:
+        pose = pose_of((float(place[0]), float(place[1]), self.height), yaw, self.pitch)
         focal = 0.5 * size / np.tan(HALF_WIDTH)
         return Camera(name, size, size, np.array([[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]]), pose)
 

@@ -17,6 +17,8 @@ from armillary.sims.base import Policy, SceneObject
 from armillary.sims.facts import shown
 from armillary.sims.policies import POLICIES
 from armillary.sims.raycast import Light, Picture, Raycaster
+from armillary.sims.words import Facts
+from armillary.sims.words_tell import tell
 from armillary.types import ActionSpec, Camera
 
 SPEED = 0.28  # m/s of a full command
@@ -97,8 +99,10 @@ class Tabletop:
         self.begin = self.places.copy()
         self.goal = self._task(rng)
         self.touched = np.zeros(len(self.objects), bool)
+        self.handled = self.touched.copy()  # ever touched by the arm
+        self.shoved: dict[int, int] = {}  # object -> what it was touched by when it first began to move
         self.travelled, self.steps = 0.0, 0
-        self.memory = {}
+        self.seed, self.memory = int(seed), {}
 
     def _task(self, rng: np.random.Generator) -> tuple[int, str]:
         """An object and a side worth pushing it to: 8 to 24 cm to go, with nothing in the way if that can be had."""
@@ -131,7 +135,7 @@ class Tabletop:
         if action.shape != (2,) or not np.isfinite(action).all():
             raise BadInput(f"The tabletop takes 2 finite numbers ({', '.join(SPEC.names)}); got {action!r}.")
         velocity = SPEED * np.clip(action, -1.0, 1.0)
-        before, was = self.left_over(*self.goal), self.tip[:2].copy()
+        before, was, stood = self.left_over(*self.goal), self.tip[:2].copy(), self.places.copy()
         self.touched = np.zeros(len(self.objects), bool)
         reach, lead = np.array(scene.REACH), scene.DAMPING / scene.GAIN
         tick = 1.0 / (self.fps * TICKS)
@@ -148,6 +152,7 @@ class Tabletop:
             self._note_contacts()
         self.mj.mj_forward(self.model, self.data)
         self.steps += 1
+        self._note_shoves(stood)
         now = self.left_over(*self.goal)
         self.travelled += float(np.hypot(*(self.tip[:2] - was)))
         return before - now, now <= 0.0
@@ -159,6 +164,15 @@ class Tabletop:
             for arm, thing in ((a, b), (b, a)):
                 hit = self.owner[thing[self.is_arm[arm]]]
                 self.touched[hit[hit >= 0]] = True
+
+    def _note_shoves(self, stood: np.ndarray) -> None:
+        """Whom the arm has touched, and who has set whom in motion, given the places `k 2` of a frame ago."""
+        self.handled |= self.touched
+        moved = np.hypot(*(self.places - stood).T)
+        pairs = self.owner[self.data.contact.geom].reshape(-1, 2)
+        for a, b in (*pairs, *pairs[:, ::-1]):
+            if a >= 0 and b >= 0 and a != b and not self.handled[b] and moved[b] > 1e-3 and moved[a] > 1e-3:
+                self.shoved.setdefault(int(b), int(a))
 
     # What is so -------------------------------------------------------------------------------------------------------------------
 
@@ -192,8 +206,16 @@ class Tabletop:
         return language.instructions(self.objects[self.goal[0]], self.goal[1])
 
     @property
+    def facts(self) -> Facts:
+        """What has been so since the reset; the camera is left open."""
+        shoved = {k: by for k, by in self.shoved.items() if not self.handled[k]}
+        x = self.light.position[0]
+        light = "left" if x < -0.3 else "right" if x > 0.2 else "above"
+        return language.facts(self.table, self.objects, self.begin, self.places, self.travelled, shoved, light)
+
+    @property
     def caption(self) -> str:
-        return language.caption(self.table, self.objects, self.places - self.begin, self.travelled)
+        return tell(self.facts, "long", self.seed)
 
     def state(self) -> np.ndarray:
         return np.concatenate([self.tip[:2], self.data.qpos[:4]]).astype(np.float32)

@@ -289,7 +289,7 @@ def generate(story: Story) -> dict[str, Any]:
     image = folder / "start.png"
     media.write_image(image, first.frames["front"][0])
     gate = guards.default_gate()
-    prompt = first.caption or PROMPTS[0]
+    prompt = next((t for t in (first.caption, first.instruction) if t and both["diffusion"].fits(t)), PROMPTS[0])
     acting = both["diffusion"].world.action_spec is not None
     length = 25
     plans: dict[str, tuple[str, dict[str, Any]]] = {

@@ -18,7 +18,9 @@ def as_dream(dreamer: Dreamer, steps: int, **sampling: Any) -> Dream:
 
     def dream(given: np.ndarray, actions: np.ndarray | None, text: str, seed: int) -> np.ndarray:
         plan = actions if dreamer.world.action_spec is not None else None
-        return dreamer.dream(given[-dreamer.usable(len(given)) :], steps, prompt=text, actions=plan, seed=seed, **sampling)
+        return dreamer.dream(
+            given[-dreamer.usable(len(given)) :], steps, prompt=text, actions=plan, seed=seed, cut=True, **sampling
+        )
 
     return dream
 

@@ -10,6 +10,8 @@ pytest.importorskip("mujoco")
 from armillary.errors import BadInput
 from armillary.sims import optics, street
 from armillary.sims.driving import ACCEL, BRAKE, FPS, HORIZON, MOUNTS, POLICIES, STEER, WHEELBASE, Driving, trajectory
+from armillary.sims.words import Thing
+from armillary.sims.words_read import read
 
 
 def driven(seed, policy="cruise", frames=40):
@@ -104,10 +106,11 @@ def test_captions_name_what_each_view_shows():
     for name, said in sim.captions.items():
         counted = sim.owner[sim.rays.segment(sim.camera(name, 96))]
         for k, thing in enumerate(sim.objects):
+            there = Thing(thing.colour, thing.shape) in read(said, "driving").facts.things
             if (counted == k).sum() > 250:
-                assert thing.name in said
+                assert there
             if not (counted == k).any():
-                assert thing.name not in said
+                assert not there
 
 
 def test_a_trajectory_is_the_way_ahead():

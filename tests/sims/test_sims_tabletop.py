@@ -13,6 +13,8 @@ from armillary.errors import BadInput, Failed
 from armillary.sims import language, scene
 from armillary.sims.base import SceneObject
 from armillary.sims.tabletop import SPEED, Tabletop
+from armillary.sims.words import Fact, Thing
+from armillary.sims.words_tell import tell
 
 pytest.importorskip("mujoco")
 
@@ -53,7 +55,7 @@ def test_rest_is_rest(sim):
     for _ in range(10):
         reward, _ = sim.step([0.0, 0.0])
     assert np.abs(sim.places - places).max() < 1e-4 and np.abs(sim.tip - tip).max() < 1e-3 and abs(reward) < 1e-4
-    assert "stands still" in sim.caption
+    assert sim.facts.way("move") == "rest" and not sim.facts.of("push", "shove")
 
 
 def test_objects_stay_in_the_tray_whatever_is_commanded(sim):
@@ -80,7 +82,8 @@ def test_reward_sums_to_progress_and_success_means_arrival(sim):
             break
     assert solved and total == pytest.approx(begin - sim.left_over(*sim.goal), abs=1e-9)
     assert total >= 0.08
-    assert sim.objects[sim.goal[0]].name in sim.caption and "pushes" in sim.caption
+    goal = sim.objects[sim.goal[0]]
+    assert Fact("push", whom=Thing(goal.colour, goal.shape), way=sim.goal[1]) in sim.facts.facts
 
 
 def test_truth_agrees_with_the_picture(sim):
@@ -177,13 +180,34 @@ def test_bad_actions_are_worded(sim):
         Tabletop(renderer="vulkan")  # type: ignore[arg-type]
 
 
-def test_captions_say_what_moved():
-    things = [SceneObject(s, c, (0, 0, 0), (1, 1, 1)) for s, c in (("block", "red"), ("bar", "blue"), ("tee", "green"))]
-    shifts = np.array([[-0.1, 0.02], [0.0, 0.0], [-0.05, 0.0]])
-    text = language.caption("grey", things, shifts, 0.3)
-    assert text == "A robot arm on a grey table pushes the red block and the green tee to the left; a blue bar lies nearby."
-    assert "without pushing" in language.caption("wooden", things, shifts * 0, 0.3)
+def test_facts_say_what_moved_and_who_moved_it():
+    objects = [SceneObject(s, c, (0, 0, 0), (1, 1, 1)) for s, c in (("block", "red"), ("bar", "blue"), ("tee", "green"))]
+    red, blue, green = (Thing(o.colour, o.shape) for o in objects)
+    begin = np.array([[0.1, 0.0], [-0.1, 0.0], [0.0, -0.1]])
+    now = begin + np.array([[-0.1, 0.02], [0.0, 0.0], [-0.05, 0.0]])
+    told = language.facts("grey", objects, begin, now, 0.3, {2: 0}, "left")
+    assert told.of("push", "shove") == (Fact("push", whom=red, way="left"), Fact("shove", red, green, "left"))
+    assert told.things == (red, blue, green) and told.way("table") == "grey" and told.way("light") == "left"
+    assert (
+        tell(told, "plain")
+        == "A robot arm on a grey table pushes the red block to the left; a blue bar and a green tee lie nearby."
+    )
+    assert language.facts("wooden", objects, begin, begin, 0.3).way("move") == "roam"
     assert language.direction(np.array([0.0, -0.1])) == "near"
+
+
+def test_a_thing_that_only_another_touched_was_shoved(sim):
+    found = 0
+    for seed in range(40):
+        sim.reset(seed)
+        rng = np.random.default_rng(seed)
+        for _ in range(25):
+            sim.step(sim.policies["play"](sim, rng))
+        for fact in sim.facts.of("shove"):
+            names = [Thing(o.colour, o.shape) for o in sim.objects]
+            assert fact.who and fact.whom and not sim.handled[names.index(fact.whom)] and fact.who != fact.whom
+            found += 1
+    assert found > 0
 
 
 def test_an_episode_is_aligned_and_whole(sim):

@@ -1,0 +1,211 @@
+"""The simulators' vocabulary: every way a colour, a shape, an action or a setting is named. Plain tables; the first entry is the plainest.
+
+An entry that begins with `~` is held out: `words_tell` uses it only when asked for held-out wordings, so that what is trained on captions
+can be tested on words and sentences it has never met. A reader (`words_read`) knows all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COLOURS: dict[str, tuple[str, ...]] = {
+    "red": ("red", "bright red", "crimson", "scarlet", "~cherry red", "~ruby"),
+    "green": ("green", "leaf green", "emerald", "grass-coloured", "~forest green", "~jade"),
+    "blue": ("blue", "deep blue", "cobalt", "azure", "~royal blue", "~sapphire"),
+    "yellow": ("yellow", "bright yellow", "lemon", "golden", "~canary yellow", "~amber"),
+    "orange": ("orange", "bright orange", "tangerine", "~pumpkin orange"),
+    "purple": ("purple", "violet", "~deep purple", "~plum"),
+    "white": ("white", "snow-white", "~off-white"),
+    "black": ("black", "jet black", "~coal black"),
+    "cyan": ("cyan", "turquoise", "~bright cyan", "~teal"),
+    "pink": ("pink", "rose-coloured", "~light pink"),
+}
+SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "tabletop": {
+        "block": ("block", "cube", "box", "~square block", "~brick"),
+        "cylinder": ("cylinder", "puck", "drum", "~round piece", "~short cylinder"),
+        "bar": ("bar", "stick", "beam", "long block", "~long bar", "~strip"),
+        "tee": ("tee", "T-shaped piece", "T-shape", "~T", "~T-shaped block"),
+    },
+    "physics": {
+        "block": ("block", "cube", "box", "~square block", "~brick"),
+        "cylinder": ("cylinder", "drum", "~round block", "~short cylinder"),
+        "ball": ("ball", "sphere", "~round ball", "~orb"),
+        "pill": ("pill", "capsule", "~rounded rod"),
+        "slab": ("slab", "thin board", "plate", "~flat slab", "~panel"),
+        "wheel": ("wheel", "disc", "top", "~spinning disc", "~flywheel"),
+    },
+    "rooms": {
+        "table": ("table", "desk", "~wide table"),
+        "shelf": ("shelf", "bookcase", "~tall shelf", "~shelving unit"),
+        "crate": ("crate", "box", "chest", "~big crate", "~trunk"),
+        "pillar": ("pillar", "column", "~round pillar", "~post"),
+        "globe": ("globe", "sphere on a stand", "~big globe"),
+        "sofa": ("sofa", "couch", "~long sofa", "~settee"),
+    },
+    "driving": {
+        "car": ("car", "automobile", "passenger car", "~small car", "~sedan"),
+        "van": ("van", "delivery van", "~transporter", "~tall van"),
+    },
+}
+WORLD_COLOURS = {
+    "tabletop": ("red", "green", "blue", "yellow"),
+    "physics": tuple(COLOURS),
+    "rooms": tuple(COLOURS),
+    "driving": tuple(c for c in COLOURS if c != "pink"),
+}
+ACTORS = {
+    "tabletop": ("robot arm", "arm", "robot", "mechanical arm", "~manipulator", "~robotic arm"),
+    "physics": (),
+    "rooms": ("camera", "viewer", "~observer"),
+    "driving": ("car", "ego car", "vehicle", "~driver's car"),
+}
+
+# Verb -> base forms; `words_tell.inflect` makes the others. Particles follow the verb.
+VERBS: dict[str, tuple[str, ...]] = {
+    "push": ("push", "shove", "slide", "move", "shift", "~nudge", "~propel"),
+    "go": ("move", "slide", "travel", "~glide", "~drift"),
+    "be": ("be",),
+    "lie": ("lie", "be", "rest", "~be placed", "~sit"),
+    "stay": ("stay where it is", "stay in place", "remain untouched", "~keep its place"),
+    "stays": ("stay where they are", "stay in place", "remain untouched", "~keep their places"),
+    "roam": (
+        "move about without pushing anything",
+        "sweep through the tray and touch nothing",
+        "~wander about, touching nothing",
+    ),
+    "rest": ("stand still", "hold still", "stay motionless", "~remain at rest", "~wait"),
+    "fall": ("fall to the floor and bounce", "drop and bounce", "fall down", "~plunge to the ground"),
+    "rock": ("roll to and fro", "swing back and forth", "~roll from side to side"),
+    "strike": ("strike", "hit", "knock against", "~bump into", "~collide with"),
+    "throw": ("throw", "fling", "~hurl", "~toss"),
+    "spin": ("spin", "whirl", "turn fast", "~rotate"),
+    "hold": ("stand and stay", "hold", "~keep its balance"),
+    "walk": ("walk", "move", "wander", "~stroll"),
+    "stand": ("stand", "stay in one place", "~remain standing"),
+    "drive": ("drive", "go", "travel", "~cruise"),
+    "halt": ("stand", "stand still", "wait", "~be parked"),
+}
+# Kinds whose way is one phrase; {kind: {way: phrases}}.
+WAYS: dict[str, dict[str, tuple[str, ...]]] = {
+    "side": {
+        "left": (
+            "to the left",
+            "leftwards",
+            "towards the left",
+            "to the left side",
+            "~over to the left",
+            "~to the left-hand side",
+        ),
+        "right": (
+            "to the right",
+            "rightwards",
+            "towards the right",
+            "to the right side",
+            "~over to the right",
+            "~to the right-hand side",
+        ),
+        "far": (
+            "away to the back",
+            "to the back",
+            "away from the viewer",
+            "backwards",
+            "~towards the rear",
+            "~to the far side",
+        ),
+        "near": (
+            "towards the front",
+            "to the front",
+            "towards the viewer",
+            "forwards",
+            "~closer to the viewer",
+            "~to the near side",
+        ),
+    },
+    "turn": {
+        "left": ("turns to the left", "turns left", "~swings round to the left"),
+        "right": ("turns to the right", "turns right", "~swings round to the right"),
+    },
+    "bend": {
+        "left": ("bending to the left", "in a bend to the left", "~curving leftwards"),
+        "right": ("bending to the right", "in a bend to the right", "~curving rightwards"),
+    },
+    "pace": {
+        "faster": ("speeding up", "gathering speed", "~accelerating"),
+        "slower": ("slowing down", "losing speed", "~braking"),
+    },
+    "light": {
+        "left": ("from the left", "from the left-hand side", "~out of the left"),
+        "right": ("from the right", "from the right-hand side", "~out of the right"),
+        "above": ("from above", "from overhead", "~straight from above"),
+    },
+    "table": {
+        "grey": ("grey", "plain grey", "gray", "~stone-grey"),
+        "wooden": ("wooden", "brown wooden", "~wood-grained", "~oak"),
+        "checkered": ("checkered", "chequered", "~checkerboard"),
+    },
+    "floor": {
+        "wood": ("on a wooden floor", "on wooden boards", "~on a floor of wood"),
+        "tiles": ("on a tiled floor", "on tiles", "~on a floor of tiles"),
+        "stone": ("on a stone floor", "on stone", "~on a floor of stone"),
+        "plain": ("on a plain floor", "on an even grey floor", "~on a bare floor"),
+        "carpet": ("on a carpet", "on a carpeted floor", "~on a rug"),
+    },
+    "street": {
+        "grass": ("a country road", "a road through fields", "~a rural road"),
+        "paving": ("a city street", "a street in town", "~an urban street"),
+        "sand": ("a road through sand", "a desert road", "~a sandy road"),
+        "snow": ("a road through snow", "a snowy road", "~a road between fields of snow"),
+    },
+    "weather": {
+        "clear": ("in clear weather", "on a clear day", "under a blue sky", "~in sunshine"),
+        "overcast": ("under an overcast sky", "on a cloudy day", "~under grey clouds"),
+        "rain": ("in the rain", "on a rainy day", "~in rainy weather"),
+        "fog": ("in fog", "on a foggy day", "~in the mist"),
+        "dusk": ("at dusk", "in the evening light", "~at sunset"),
+        "night": ("at night", "in the dark", "~by night"),
+    },
+}
+# Camera name of a world -> how a caption says it.
+CAMERAS: dict[str, dict[str, tuple[str, ...]]] = {
+    "tabletop": {
+        "front": ("from the front by a fixed camera", "by a fixed camera in front", "~by a still camera that faces the tray"),
+        "side": ("from the side by a fixed camera", "by a fixed camera at the side", "~by a still camera beside the tray"),
+        "wrist": ("by the camera on the wrist", "by a camera on the arm", "~by a camera that moves with the gripper"),
+    },
+    "physics": {
+        "front": (
+            "from the front by a fixed camera",
+            "by a fixed camera in front",
+            "~by a still camera that looks straight at it",
+        ),
+        "left": ("from the left by a fixed camera", "by a fixed camera on the left", "~by a still camera further left"),
+        "right": ("from the right by a fixed camera", "by a fixed camera on the right", "~by a still camera further right"),
+        "high": ("from high up by a fixed camera", "by a fixed camera looking down", "~by a still camera above"),
+    },
+    "rooms": {
+        "eye": ("by a camera at eye level that looks ahead", "by a camera looking ahead", "~by a camera facing where it goes"),
+        "back": ("by a camera that looks back", "by a camera looking behind", "~by a camera facing backwards"),
+    },
+    "driving": {
+        "front": ("by the front camera", "by the camera facing ahead", "~by the camera behind the windscreen"),
+        "left": ("by the left camera", "by the camera facing left", "~by the camera on the left flank"),
+        "right": ("by the right camera", "by the camera facing right", "~by the camera on the right flank"),
+        "rear": ("by the rear camera", "by the camera facing back", "~by the camera at the tail"),
+        "rear_left": ("by the rear left camera", "by the camera facing back and left", "~by the camera at the left tail"),
+        "rear_right": ("by the rear right camera", "by the camera facing back and right", "~by the camera at the right tail"),
+    },
+}
+
+
+def held(entry: str) -> bool:
+    return entry.startswith("~")
+
+
+def bare(entry: str) -> str:
+    return entry.removeprefix("~")
+
+
+def words_of(table: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Every wording, lower case, -> what it names."""
+    return {bare(e).casefold(): key for key, entries in table.items() for e in entries}

@@ -1,0 +1,297 @@
+"""The sentences of captions: patterns by kind of fact. How they are filled stands in `words_tell`; `~` marks what is held out."""
+
+from __future__ import annotations
+
+LONG: dict[str, tuple[str, ...]] = {
+    # What happens on a tabletop
+    "push": (
+        "{arm} [push] {O} {W}",
+        "{O} [be:O] [push.pp] {W} by {arm}",
+        "{O} [go:O] {W}, [push.pp] by {arm}",
+        "{arm} [come] up behind and [push] {O} {W}",
+        "what {arm} [do] is to [push.plain] {O} {W}",
+        "~{W}, {arm} [push] {O}",
+        "~[push.pp] by {arm}, {O} [go:O] {W}",
+        "~by {arm} {O} [be:O] [push.pp] {W}",
+    ),
+    "shove": (
+        "{S} [push] {O} {W}",
+        "{O} [be] [push.pp] {W} by {S}",
+        "{S} in its turn [push] {O} {W}",
+        "~{W}, {S} [push] {O}",
+        "~[push.pp] by {S}, {O} [go] {W}",
+    ),
+    "move roam": ("{arm} [roam]", "all the while {arm} [roam]", "~nothing else happens: {arm} [roam]"),
+    "move rest": ("{arm} [rest]", "all the while {arm} [rest]", "~nothing happens: {arm} [rest]"),
+    "place tabletop": (
+        "{Arm} [work] at {table}",
+        "on {table} there [=stand] {Arm} behind a shallow tray",
+        "the scene is {table} with a tray and {Arm}",
+        "{Arm} [reach] into a tray on {table}",
+        "~everything takes place on {table}, where {Arm} [reach] into a tray",
+        "~there is {table}, and on it a tray and {Arm}",
+    ),
+    "things tabletop": (
+        "{L} [lie:L] in the tray",
+        "there [be:L] {L} in the tray",
+        "in the tray [be:L] {L}",
+        "the tray [=hold] {L}",
+        "~in front of {arm} one finds {L}",
+        "~{L} [be:L] to be seen in the tray",
+    ),
+    "left of": (
+        "{S} [lie] left of {O}",
+        "{S} [be] to the left of {O}",
+        "{O} [be] right of {S}",
+        "{O} [lie] to the right of {S}",
+        "~left of {O} [lie] {S}",
+        "~{O} has {S} on its left",
+    ),
+    "behind": (
+        "{S} [lie] behind {O}",
+        "{S} [be] further back than {O}",
+        "{O} [be] in front of {S}",
+        "{O} [lie] nearer than {S}",
+        "~behind {O} [lie] {S}",
+        "~{O} has {S} behind it",
+    ),
+    "light": (
+        "the light [come] {light}",
+        "light [=fall.s] {light}",
+        "a lamp [shine] {light}",
+        "~shadows show that it is lit {light}",
+    ),
+    "camera": (
+        "it is filmed {camera}",
+        "the scene is seen {camera}",
+        "all of it is shown {camera}",
+        "~the picture is taken {camera}",
+    ),
+    # Experiments
+    "things physics": (
+        "{L} [be:L] {floor}",
+        "{floor} [be:L] {L}",
+        "there [be:L] {L} {floor}",
+        "~one sees {L} {floor}",
+        "~{floor} one finds {L}",
+    ),
+    "on": (
+        "{S} [=stand] on {O}",
+        "{S} [be] on top of {O}",
+        "{O} [carry] {S}",
+        "~on top of {O} [=stand] {S}",
+        "~{O} [bear] {S}",
+    ),
+    "strike": (
+        "{S} [strike] {O} and the row of dominoes [=fall]",
+        "{O} [be] [strike.pp] by {S}, and one domino after another [=fall]",
+        "~[strike.pp] by {S}, {O} [set] off the row of dominoes",
+    ),
+    "throw": (
+        "{S} [land] on the raised end of the seesaw and [throw] {O} up",
+        "{O} [be] [throw.pp] up by {S} that [land] on the seesaw",
+        "~[throw.pp] up by {S} that [land] on the other end, {O} [leave] the seesaw",
+    ),
+    "experiment free fall": (
+        "let go above the floor, everything [fall]",
+        "what was let go in the air [fall]",
+        "it is a free fall with a bounce",
+        "~gravity [pull] it all down",
+    ),
+    "experiment slope": (
+        "it [=go] down the slope",
+        "the tilted ramp [take] it down",
+        "it [move] down a ramp faster and faster",
+        "~the incline [let] it gather speed on its way down",
+    ),
+    "experiment u slope": (
+        "it [rock] in the trough",
+        "it [rock] in a round trough",
+        "~the trough [let] it roll from side to side",
+    ),
+    "experiment stable stack": (
+        "the stack [hold]",
+        "they balance: the stack is stable",
+        "~nothing [=fall], the stack [hold]",
+    ),
+    "experiment unstable stack": (
+        "they do not balance: the stack [come] down",
+        "the stack [topple]",
+        "the stack is not stable and [collapse]",
+        "~badly balanced, the stack [tumble]",
+    ),
+    "experiment dominoes": (
+        "the row of dominoes [=go] over",
+        "the dominoes knock each other over",
+        "~one by one the dominoes topple",
+    ),
+    "experiment seesaw": (
+        "it is a seesaw with one end up",
+        "a seesaw [turn] on its pivot",
+        "~the seesaw [swing] over",
+    ),
+    "experiment gyroscope": (
+        "it [spin] on its point like a gyroscope and its axis [=go] round slowly",
+        "as a spinning top it leans without falling",
+        "~the gyroscope [spin] and does not fall",
+    ),
+    # Rooms
+    "things rooms": (
+        "in the room [be:L] {L}",
+        "the room is furnished with {L}",
+        "{L} [=stand:L] in the room",
+        "there [be:L] {L} in the room",
+        "~one finds {L} in the room",
+        "~the furniture is {L}",
+    ),
+    "move walk": ("{arm} [walk] through the room", "{arm} [walk] about the room", "~it is a walk through a room by {arm}"),
+    "move stand": (
+        "{arm} [stand] in the room",
+        "{arm} does not move from its place in the room",
+        "~{arm} keeps its place in the room",
+    ),
+    "turn": ("on its way {arm} {turn}", "{arm} {turn}", "~at some point {arm} {turn}"),
+    "face": (
+        "at first it [look] at {O}",
+        "at the beginning {O} is in the middle of the picture",
+        "~{O} [come] into view first",
+    ),
+    "reach": ("in the end it [look] at {O}", "at the end {O} is in the middle of the picture", "~{O} is what it sees last"),
+    # Driving
+    "place driving": (
+        "the drive [=go] along {street} {weather}",
+        "it is {street} {weather}",
+        "~the scene is {street}, {weather}",
+    ),
+    "things driving": (
+        "near it [be:L] {L}",
+        "{L} [be:L] around it",
+        "there [be:L] {L} nearby",
+        "~the traffic consists of {L}",
+        "~one sees {L} in the traffic",
+    ),
+    "empty near": ("no other traffic is near", "the road is empty", "~there is nobody else on the road"),
+    "empty view": ("no other vehicle is in the picture", "nobody else is in this view", "~there is nobody else in the picture"),
+    "move drive": (
+        "the ego car [drive] along",
+        "{arm} with the cameras [drive] on",
+        "~the cameras ride on a vehicle that [drive] along",
+    ),
+    "move halt": ("the ego car [halt]", "{arm} with the cameras [halt]", "~the cameras ride on a vehicle that [halt]"),
+    "bend": ("the way [=go] on {bend}", "it [drive] {bend}", "~the road [run] {bend}"),
+    "pace": ("it is {pace}", "the ego car is {pace}", "~meanwhile it is {pace}"),
+    "ahead": ("{S} [drive] ahead in the same lane", "straight ahead [drive] {S}", "~in front of the ego car [be] {S}"),
+    "oncoming": ("{S} [come] the other way", "{S} is oncoming", "~in the opposite lane [approach] {S}"),
+    "following": ("{S} [follow]", "{S} is behind in the same lane", "~the ego car is followed by {S}"),
+}
+MIDDLE: dict[str, tuple[str, ...]] = {
+    "push": (
+        "{Arm} on {table} [push] {O} {W}",
+        "on {table}, {Arm} [push] {O} {W}",
+        "{O} on {table} [be:O] [push.pp] {W} by {Arm}",
+        "{O} [go:O] {W} on {table}, [push.pp] by {Arm}",
+        "~{W}, {Arm} at {table} [push] {O}",
+        "~[push.pp] by {Arm} on {table}, {O} [go:O] {W}",
+    ),
+    "move roam": ("{Arm} on {table} [roam]", "on {table}, {Arm} [roam]", "~at {table} there is {Arm} which [roam]"),
+    "move rest": ("{Arm} on {table} [rest]", "on {table}, {Arm} [rest]", "~at {table} there is {Arm} which [rest]"),
+    "rest": (
+        "{L} [lie:L] nearby",
+        "nearby [be:L] {L}",
+        "{L} [be:L] left alone",
+        "{L} [stay:L]",
+        "~around [lie:L] {L}",
+        "~{L} [be:L] not involved",
+    ),
+    "physics": ("{L} {floor}", "there [be:L] {L} {floor}", "{floor} [be:L] {L}", "~an experiment with {L} {floor}"),
+    "rooms walk": (
+        "{Arm} [walk] through a room with {L}",
+        "in a room with {L}, {Arm} [walk] about",
+        "~a room with {L}, seen by {Arm} that [walk] through it",
+    ),
+    "rooms stand": (
+        "{Arm} [stand] in a room with {L}",
+        "in a room with {L}, {Arm} [stand]",
+        "~a room with {L}, seen by {Arm} that [stand]",
+    ),
+    "driving drive": (
+        "{Arm} [drive] along {street} {weather}; {L} [be:L] near",
+        "{weather}, {Arm} [drive] along {street}, and {L} [be:L] around it",
+        "~along {street} {Arm} [drive] {weather}, among {L}",
+    ),
+    "driving halt": (
+        "{Arm} [halt] on {street} {weather}; {L} [be:L] near",
+        "{weather}, {Arm} [halt] on {street}, and {L} [be:L] around it",
+        "~on {street} {Arm} [halt] {weather}, among {L}",
+    ),
+    "driving drive alone": (
+        "{Arm} [drive] along {street} {weather}; no other traffic is near",
+        "~alone {Arm} [drive] along {street} {weather}",
+    ),
+    "driving halt alone": (
+        "{Arm} [halt] on {street} {weather}; no other traffic is near",
+        "~alone {Arm} [halt] on {street} {weather}",
+    ),
+}
+
+SHORT: dict[str, tuple[str, ...]] = {
+    "push": (
+        "{Arm} [push] {O} {W}",
+        "[push.plain] the {o} {W}",
+        "{o} [push.pp] {W}",
+        "{o} [go.ing] {W}",
+        "the {o} [be] [push.pp] {W}",
+        "robot [push.ing] the {o} {W}",
+        "~{W}: {o} [push.pp] by a robot",
+        "~the {o} [go] {W}",
+        "~an arm that [push] {O} {W}",
+    ),
+    "tabletop roam": ("{Arm} [roam]", "robot arm, [roam.ing]", "~an arm that [roam]"),
+    "tabletop rest": ("{Arm} [rest]", "robot arm, [rest.ing]", "~an arm that [rest]"),
+    "physics free fall": ("{O} [fall]", "{o} [fall.ing]", "drop {O}", "~free fall of {O}"),
+    "physics slope": ("{O} [=go] down a slope", "{o} on a ramp", "{o} moving down a slope", "~down an incline: {o}"),
+    "physics u slope": ("{O} [rock] in a trough", "{o} in a trough", "~a trough with {O} in it"),
+    "physics stable stack": ("a stable stack with {O}", "stack that stays, {o}", "~{O} in a stack that [hold]"),
+    "physics unstable stack": ("a stack with {O} [topple]", "unstable stack, {o}", "~{O} in a stack that [tumble]"),
+    "physics dominoes": (
+        "{S} [strike] {O} and the dominoes [=fall.plain]",
+        "dominoes: {S} [strike] {O}",
+        "~[strike.pp] by {S}, {O} [=fall], and so do the dominoes",
+    ),
+    "physics seesaw": (
+        "{S} [land] on a seesaw and [throw] {O} up",
+        "seesaw: {S} [throw] {O} up",
+        "~[throw.pp] up by {S}, {O} [leave] the seesaw",
+    ),
+    "physics gyroscope": ("{O} [spin] like a gyroscope", "{o} as a spinning top", "~gyroscope: {o} turning fast"),
+    "rooms walk": (
+        "{Arm} [walk] through a room with {O}",
+        "walk through a room with {O}",
+        "~a room with {O}, seen by {Arm} that [walk]",
+    ),
+    "rooms stand": (
+        "{Arm} [stand] in a room with {O}",
+        "room with {O}, {arm} [stand.ing] in it",
+        "~a room with {O}, seen by {Arm} that [stand]",
+    ),
+    "driving drive": (
+        "{Arm} [drive] along {street} {weather} near {O}",
+        "[drive.ing] on {street} {weather}, {o} nearby",
+        "~{weather} along {street}, {O} near the vehicle that [drive] there",
+    ),
+    "driving halt": (
+        "{Arm} [halt] on {street} {weather} near {O}",
+        "[halt.ing] on {street} {weather}, {o} nearby",
+        "~{weather} on {street}, {O} near the vehicle that [halt] there",
+    ),
+    "driving drive alone": (
+        "{Arm} [drive] along {street} {weather}",
+        "[drive.ing] on {street} {weather}",
+        "~{weather} along {street} in a vehicle that [drive]",
+    ),
+    "driving halt alone": (
+        "{Arm} [halt] on {street} {weather}",
+        "[halt.ing] on {street} {weather}",
+        "~{weather} on {street} in a vehicle that [halt]",
+    ),
+}
