@@ -175,7 +175,8 @@ class Episode:
         states: float32 `t s`; names in `state_names`.
         rewards: float32 `t`.
         truth: exact arrays of a simulator, first axis `t` (object poses, contacts ...); empty for real data.
-        instruction: what the actor was asked to do; `caption`: what is seen.
+        instruction: what the actor was asked to do; `caption`: what is seen; `captions`: camera name -> what that one sees, where
+            they were told apart.
     """
 
     id: str
@@ -191,6 +192,7 @@ class Episode:
     caption: str = ""
     cameras: tuple[Camera, ...] = ()
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    captions: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.actions)

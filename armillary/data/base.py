@@ -8,7 +8,7 @@ whether one process takes all of them or several share them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -172,12 +172,12 @@ class Windows:
         return int(entry), int(start)
 
 
-def hash_files(root: Path, files: Iterable[Path], settings: str = "") -> str:
-    """sha256 over relative names and contents, and over `settings`."""
+def hash_files(root: Path, files: Iterable[Path], settings: str = "", known: Mapping[Path, str] | None = None) -> str:
+    """sha256 over relative names and contents, and over `settings`. `known`: of files whose sha256 was just taken."""
     digest = hashlib.sha256(settings.encode())
     for path in sorted(files):
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-        digest.update(f"\0{name}\0{sha256_file(path)}".encode())
+        digest.update(f"\0{name}\0{(known or {}).get(path) or sha256_file(path)}".encode())
     return digest.hexdigest()
 
 

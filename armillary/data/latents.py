@@ -32,7 +32,9 @@ from armillary import tokenizers
 from armillary.data import rows
 from armillary.data.base import Entry, Split, Windows, row_rng
 from armillary.data.clips import ClipsConfig
+from armillary.data.driving import DrivingConfig
 from armillary.data.episodes import EpisodesConfig
+from armillary.data.posed import PosedConfig
 from armillary.data.synthetic import SyntheticConfig
 from armillary.errors import BadInput, Failed
 from armillary.progress import Progress, say
@@ -57,7 +59,7 @@ class LatentsConfig:
         memory: GiB of encoded windows to keep.
     """
 
-    source: EpisodesConfig | ClipsConfig | SyntheticConfig
+    source: EpisodesConfig | ClipsConfig | PosedConfig | DrivingConfig | SyntheticConfig
     tokenizer: str = "frame-c8"
     text: str = "hash"
     stride: int = 0

@@ -25,6 +25,7 @@ def save_truth(path: Path, episode: Episode) -> Path:
         "caption": episode.caption,
         "success": episode.success,
         "camera_sizes": {c.name: [c.width, c.height] for c in episode.cameras},
+        **({"captions": dict(episode.captions)} if episode.captions else {}),
     }
     # One entry: several would be written in an order that differs from run to run.
     save_file(arrays, path, metadata={"armillary": json.dumps(facts)})

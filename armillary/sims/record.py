@@ -72,6 +72,7 @@ def record_episode(
         success=success,
         instruction=sim.instruction,
         caption=sim.caption,
+        captions={name: said for name, said in getattr(sim, "captions", {}).items() if name in cameras},
         cameras=tuple(_joined(v) for v in views.values()),
         truth={key: np.stack(values) for key, values in truth.items()},
     )

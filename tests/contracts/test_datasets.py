@@ -10,11 +10,32 @@ import pytest
 import torch
 
 from armillary import media, tokenizers
-from armillary.data import DATASETS, ClipsConfig, EpisodesConfig, LatentsConfig, PosedConfig, SyntheticConfig
+from armillary.data import (
+    DATASETS,
+    VIEWS,
+    ClipsConfig,
+    DrivingConfig,
+    EpisodesConfig,
+    LatentsConfig,
+    PosedConfig,
+    SyntheticConfig,
+    write_drive,
+)
 from armillary.presets import from_json, to_json
-from armillary.types import ActionSpec, Batch, Episode
+from armillary.types import ActionSpec, Batch, Camera, Episode
 
 DRAWN = SyntheticConfig(episodes=8, length=12, frames=5, size=(16, 16), held_out=0.3)
+
+
+BEARINGS = (0, -60, 60, 180, -120, 120)  # of VIEWS, degrees to the right
+
+
+def looking(bearing):
+    """Camera-to-vehicle: x ahead, y to the left, z up."""
+    a = np.deg2rad(bearing)
+    pose = np.eye(4)
+    pose[:3, 2], pose[:3, 0], pose[:3, 1] = (np.cos(a), -np.sin(a), 0), (-np.sin(a), -np.cos(a), 0), (0, 0, -1)
+    return pose
 
 
 def make(name, root):
@@ -50,6 +71,15 @@ def make(name, root):
             (root / f"p{i}.txt").write_text("\n".join([f"https://somewhere/{i}", *rows]))
             media.write_video(root / f"p{i}.mp4", [np.full((16, 16, 3), 40 * i + t, np.uint8) for t in range(8)], 10)
         return PosedConfig(str(root), frames=5, size=(16, 16), held_out=0.3)
+    if name == "driving":
+        spec = ActionSpec(("x",), ("1",), "ego", 10.0, "delta", (-1.0,), (1.0,))
+        for i in range(4):
+            frames = {v: np.full((8, 16, 16, 3), 30 * i, np.uint8) for v in VIEWS}
+            cameras = tuple(Camera(v, 16, 16, np.diag([9.0, 9.0, 1.0]), looking(angle)) for v, angle in zip(VIEWS, BEARINGS))
+            zero = np.zeros((8, 1), np.float32)
+            episode = Episode(f"d{i}", 10.0, frames, zero, zero, spec, cameras=cameras)
+            write_drive(root / f"d{i}", episode, np.tile(np.eye(4), (8, 1, 1)))
+        return DrivingConfig(str(root), frames=5, size=(16, 16), held_out=0.3)
     if name == "latents":
         torch.manual_seed(0)
         small = tokenizers.TokenizerConfig(
