@@ -16,7 +16,7 @@ from armillary.data.moments import fitted
 from armillary.data.pixels import Pixels, fit_spec
 from armillary.data.truth import load_truth
 from armillary.errors import BadInput
-from armillary.progress import track
+from armillary.progress import say, track
 from armillary.types import Camera, Episode
 
 
@@ -53,12 +53,29 @@ class EpisodesConfig:
         camera = self.camera or next(iter(source.cameras), "")
         if camera not in source.cameras:
             raise BadInput(f"{root} has no camera {camera!r}; it has {', '.join(source.cameras) or 'none'}.")
-        entries, numbers = [], {}
+        entries, numbers, broken = [], {}, []
         for i in track(range(len(source)), "read the index"):
-            views = load_truth(truth_path(root, i))[2] if source.own else []
-            entry = _entry(i, source.episode(i, cameras=()), [_fitted(v, self.size) for v in views if v.name == camera])
+            try:
+                views = load_truth(truth_path(root, i))[2] if source.own else []
+                entry = _entry(i, source.episode(i, cameras=()), [_fitted(v, self.size) for v in views if v.name == camera])
+                if source.features[source.keys[camera]]["dtype"] == "video":
+                    source.video_path(i, camera)
+                if entry.actions is not None and not np.isfinite(entry.actions).all():
+                    raise BadInput(f"Episode {i} has actions that are NaN or infinite.")
+            except BadInput as error:
+                broken.append(str(error))
+                continue
             entries.append(entry)
             numbers[entry.key] = i
+        if not entries:
+            raise BadInput(f"No episode of {root} can be read; the first: {broken[0]}")
+        if broken:
+            say(
+                f"warning: {len(broken)} of {len(source)} episodes of {root} cannot be read and are left out: {'; '.join(broken[:5])}"
+            )
+        if split == "train" and (short := [f"{e.key} ({e.length})" for e in entries if e.length < self.frames]):
+            more = f" and {len(short) - 8} more" if len(short) > 8 else ""
+            say(f"note: {len(short)} episodes are shorter than {self.frames} frames and left out: {', '.join(short[:8])}{more}")
         training = split_entries([e for e in entries if e.length >= self.frames] or entries, self.held_out, "train", str(root))
         acting = self.actions and source.spec.dim > 0
 

@@ -29,6 +29,8 @@ from armillary.types import ActionSpec, Episode
 __all__ = ["LeRobotDataset", "LeRobotWriter", "write_piece"]
 
 VERSIONS = ("2.0", "2.1", "3.0")
+# Columns that count: each is checked by itself, and nobody normalises an index by its statistics.
+COUNTERS = {"timestamp", "frame_index", "episode_index", "index", "task_index"}
 OLD_DATA = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 OLD_VIDEO = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
 

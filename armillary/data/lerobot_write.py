@@ -176,7 +176,7 @@ class LeRobotWriter:
             wrong = [f"{k}: {was.get(k)!r} there, {v!r} now" for k, v in about.items() if was.get(k) != v]
             if wrong:
                 raise BadInput(f"{self.root} was begun with other settings ({'; '.join(wrong)}). Give another folder.")
-        elif any(p.name != ".pieces" for p in self.root.iterdir()):
+        elif any(not p.name.startswith(".") for p in self.root.iterdir()):
             raise BadInput(f"{self.root} is not empty and was not begun by this writer. Give another folder.")
         write_json(ours, about)
         info = self.root / "meta" / "info.json"
@@ -205,15 +205,21 @@ class LeRobotWriter:
         """Whether episode `index` is there, as a piece or for good."""
         return index < self.num_written or (piece_path(self.root, index) / "episode.json").is_file()
 
-    def add(self, episode: Episode) -> int:
-        """Append one episode; returns its index.
+    def add(
+        self,
+        episode: Episode,
+        *,
+        videos: Mapping[str, Encoded] | None = None,
+        extra: Mapping[str, np.ndarray] | None = None,
+    ) -> int:
+        """Append one episode; returns its index. `videos` and `extra` as in `write_piece`.
 
         Raises:
             BadInput: for one with another spec, rate, or cameras.
         """
-        self.check(episode)
+        self.check(episode, tuple(episode.frames if videos is None else videos))
         index = self.num_episodes
-        write_piece(self.root, index, episode, self.codec, self.crf)
+        write_piece(self.root, index, episode, self.codec, self.crf, videos=videos, extra=extra)
         first = self.info.get("features") or self._features(*self._piece(self.num_written))
         if self._features(*self._piece(index)) != first:
             shutil.rmtree(piece_path(self.root, index))
@@ -228,13 +234,13 @@ class LeRobotWriter:
         folder = piece_path(self.root, index)
         return read_json(folder / "episode.json"), load_file(folder / "columns.safetensors")
 
-    def check(self, episode: Episode) -> None:
+    def check(self, episode: Episode, cameras: tuple[str, ...]) -> None:
         differences = episode.spec.differences(self.spec)
         if differences:
             raise BadInput(f"Episode {episode.id!r} has other actions than this data set: {'; '.join(differences)}.")
-        if tuple(episode.frames) != self.cameras or episode.fps != self.fps:
+        if cameras != self.cameras or episode.fps != self.fps:
             raise BadInput(
-                f"Episode {episode.id!r} has cameras {list(episode.frames)} at {episode.fps:g} fps; "
+                f"Episode {episode.id!r} has cameras {list(cameras)} at {episode.fps:g} fps; "
                 f"this data set has {list(self.cameras)} at {self.fps:g} fps."
             )
 

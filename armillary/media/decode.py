@@ -152,6 +152,9 @@ class Reader:
         if not real:
             container.close()
             raise MediaError(f"{name} holds no video stream.", "no_video_stream")
+        if real[0].codec_context is None:
+            container.close()
+            raise MediaError(f"{name} is in a codec that no decoder here knows.", "decode_error")
         return container, self._prepare(real[0])
 
     def _prepare(self, stream: Any) -> Any:

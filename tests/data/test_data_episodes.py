@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from armillary.data import EpisodesConfig
 from armillary.errors import BadInput
 from armillary.types import ActionSpec, Episode
 
-pytest.importorskip("pyarrow")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 SHARED = Path(__file__).resolve().parents[2] / "../shared/data/lerobot"
 SPEC = ActionSpec(("x", "y"), ("m/s", "m/s"), "world", 10.0, "delta", (-2.0, -2.0), (2.0, 2.0))
 
@@ -97,3 +99,19 @@ def test_others_data_sets(name, width):
     data = dataclasses.replace(EpisodesConfig(str(SHARED / name), frames=5, size=(32, 32), held_out=0.0), memory=0.1).build()
     batch = data.batch(0, 2, 0)
     assert batch.actions.shape == (2, 5, width) and data.spec.dim == width == len(data.spec.std) and min(data.spec.std) > 0
+
+
+def test_short_and_broken_episodes_are_named_and_the_others_used(root, tmp_path, capsys):
+    whole = config(root, held_out=0.0).build()
+    assert "1 episodes are shorter than 5 frames and left out: episode_000000 (4)" in capsys.readouterr().err
+    bent = shutil.copytree(root, tmp_path / "bent")
+    path = bent / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(path)
+    actions = table["action"].to_pylist()
+    actions[4 + 12] = [float("nan"), 0.0]  # the first row of episode 2
+    at = table.column_names.index("action")
+    pq.write_table(table.set_column(at, "action", pa.array(actions, table.schema.field(at).type)), path)
+    part = config(bent, held_out=0.0).build()
+    assert "1 of 7 episodes" in (said := capsys.readouterr().err) and "Episode 2 has actions that are NaN" in said
+    assert [e.key for e in part.entries] == [e.key for e in whole.entries if e.key != "episode_000002"]
+    assert part.batch(0, 4, 0).actions.isfinite().all()
