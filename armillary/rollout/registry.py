@@ -15,6 +15,8 @@ from types import ModuleType
 IDS: dict[str, tuple[str, dict[str, str]]] = {
     "armillary/Tabletop-v0": ("armillary.rollout.env:WorldEnv", {}),
     "armillary/Tabletop-sim-v0": ("armillary.sims.gym:SimEnv", {}),
+    "armillary/TabletopGripper-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "tabletop-gripper"}),
+    "armillary/TabletopGripperJoints-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "tabletop-gripper-joints"}),
     "armillary/Physics-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "physics"}),
     "armillary/Rooms-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "rooms", "camera": "eye"}),
     "armillary/Driving-sim-v0": ("armillary.sims.gym:SimEnv", {"sim": "driving"}),

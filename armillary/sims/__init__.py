@@ -9,17 +9,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from armillary.errors import BadInput, lookup
 from armillary.sims.base import SceneObject, Sim
 from armillary.sims.driving import Driving
+from armillary.sims.gripper import Gripper
 from armillary.sims.physics import Physics
 from armillary.sims.record import record_episode
 from armillary.sims.rooms import Rooms
 from armillary.sims.tabletop import Tabletop
 
-SIMS: dict[str, Callable[..., Sim]] = {"tabletop": Tabletop, "physics": Physics, "rooms": Rooms, "driving": Driving}
+SIMS: dict[str, Callable[..., Sim]] = {
+    "tabletop": Tabletop,
+    "tabletop-gripper": Gripper,
+    "tabletop-gripper-joints": partial(Gripper, actions="joints"),
+    "physics": Physics,
+    "rooms": Rooms,
+    "driving": Driving,
+}
 
 
 def make(name: str, **options: Any) -> Sim:

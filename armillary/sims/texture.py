@@ -97,6 +97,16 @@ def _road(rng: np.random.Generator) -> np.ndarray:
     return np.roll(out, SIDE // 2, 1)  # texture coordinates are 0 in a box's middle
 
 
+def _weave(rng: np.random.Generator) -> np.ndarray:
+    """Cloth: threads that pass over and under each other, of slightly different shades."""
+    i, j = np.mgrid[:SIDE, :SIDE]
+    threads, wide = 32, SIDE // 32
+    over = (i // wide + j // wide) % 2 == 0
+    shade = np.where(over, rng.uniform(-0.6, 0.6, threads)[i // wide], rng.uniform(-0.6, 0.6, threads)[j // wide])
+    across = np.where(over, i % wide, j % wide) - (wide - 1) / 2
+    return shade + 0.4 * (1.0 - 2.0 * np.abs(across) / (wide / 2))
+
+
 def _windows(rng: np.random.Generator) -> np.ndarray:
     """A facade: four by four windows, dark ones and lit ones."""
     i, j = np.mgrid[:SIDE, :SIDE]
@@ -117,6 +127,7 @@ TEXTURES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "marble": _marble,
     "road": _road,
     "windows": _windows,
+    "weave": _weave,
 }
 
 
