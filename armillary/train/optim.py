@@ -84,4 +84,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: 
         p = parameters.get(name)
         if p is None or (value.ndim and value.shape != p.shape):
             raise BadInput(f"The optimizer state {key!r} {tuple(value.shape)} fits no parameter of {type(model).__name__}.")
-        optimizer.state[p][what] = value.to(p.device).clone()
+        # Laid out in memory as the parameter is: the fused step goes through both by address, and convolutions lie channels last.
+        like = torch.empty_like(p, dtype=value.dtype) if value.ndim else torch.empty_like(value, device=p.device)
+        optimizer.state[p][what] = like.copy_(value).detach()

@@ -99,6 +99,32 @@ def test_optimizer_state_goes_and_comes_back():
         load_optimizer(fresh, model, {"2.weight/exp_avg": torch.zeros(1)})
 
 
+def test_convolutions_that_lie_channels_last_go_on_exactly():
+    """The fused step walks a parameter and its state by address: state that came back in another order would be another's."""
+
+    def stepped(net, optimizer, steps):
+        for step in steps:
+            optimizer.zero_grad()
+            net(torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(step))).square().mean().backward()
+            optimizer.step()
+
+    def made():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 3, 2)).to(memory_format=torch.channels_last)
+        return net, make_optimizer(net, OptimConfig(lr=0.1))
+
+    whole, steady = made()
+    stepped(whole, steady, range(6))
+    first, cut = made()
+    stepped(first, cut, range(3))
+    kept = {k: v.contiguous() for k, v in optimizer_tensors(cut, first).items()}  # as a file keeps them
+    second, again = made()
+    second.load_state_dict(first.state_dict())
+    load_optimizer(again, second, kept)
+    stepped(second, again, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+
+
 def test_weight_decay_spares_gains_and_biases():
     optimizer = make_optimizer(nn.Linear(3, 2), OptimConfig(weight_decay=0.3))
     assert [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in optimizer.param_groups] == [(0.3, [2]), (0.0, [1])]
