@@ -11,13 +11,18 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from armillary.errors import BadInput
 from armillary.store import sha256_file
 from armillary.types import ActionSpec, Batch, Camera
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from armillary.worlds.base import TokenizerRef
 
 Split = Literal["train", "held-out"]
 
@@ -49,6 +54,24 @@ class Dataset(Protocol):
 
     def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Batch:
         """Rows `rank*size ... (rank+1)*size` of the `world*size` rows of a step."""
+        ...
+
+
+@runtime_checkable
+class Encoded(Dataset, Protocol):
+    """A dataset of what a tokenizer says: what a world is trained on.
+
+    Attributes:
+        ref: the tokenizer, as a world's setting names it (an absolute folder, or a shipped name).
+        text, text_dim: the text encoder's name and width; empty and 0 without.
+    """
+
+    ref: TokenizerRef
+    text: str
+    text_dim: int
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """Windows for fitting a normaliser, `n c t h w` or `n t h w`."""
         ...
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from armillary.errors import BadInput
@@ -92,6 +93,8 @@ class TokenizerObjective(nn.Module):
         if batch.video is None:
             raise BadInput("A tokenizer learns from video; the batch has none.")
         video, config = batch.video, self.config
+        if batch.views > 1:  # each view is a video of its own
+            video = rearrange(video, "b c (v t) h w -> (b v) c t h w", v=batch.views)
         self.tokenizer.frames_to_latents(video.shape[2])
         latents = self.tokenizer.embed(video)
         metrics: dict[str, Tensor] = {}

@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from armillary.data.clips import ClipsConfig
-from armillary.data.episodes import EpisodesConfig
-from armillary.data.latents import LatentsConfig
-from armillary.data.synthetic import SyntheticConfig
+from armillary.data import DataConfig
 from armillary.errors import BadInput, lookup
 from armillary.presets import to_json
 from armillary.train.meters import METERS
@@ -19,7 +16,7 @@ from armillary.train.models import TokenizerRun, WorldRun
 from armillary.train.optim import OptimConfig
 
 # These may change between one session of a run and the next: the steps that are taken stay the same.
-FREE = ("threads", "save_every", "keep", "meters")
+FREE = ("threads", "save_every", "keep", "meters", "ahead")
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,7 @@ class RunConfig:
         log_every: steps that one row of `metrics.jsonl` is the mean of.
         save_every: steps between checkpoints; keep: how many of them stay.
         eval_every: steps between looks at the held-out split (0 for never); eval_batches: batches in one look.
+        ahead: batches that are made while a step runs, each in a thread of its own; 0 makes each when it is wanted.
         threads: of torch; 0 for every core this process may use.
         device: `cpu`, `cuda`, `cuda:1`, `mps`. precision: of the forward and backward pass (weights stay float32).
         meters: further meters beside `metrics.jsonl`, from `METERS`.
@@ -42,7 +40,7 @@ class RunConfig:
 
     name: str
     model: TokenizerRun | WorldRun
-    data: EpisodesConfig | ClipsConfig | LatentsConfig | SyntheticConfig
+    data: DataConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
     steps: int = 1000
     batch: int = 16
@@ -53,6 +51,7 @@ class RunConfig:
     eval_every: int = 0
     eval_batches: int = 4
     keep: int = 2
+    ahead: int = 2
     threads: int = 0
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -62,7 +61,8 @@ class RunConfig:
 def check(config: RunConfig) -> None:
     """Raises BadInput for numbers that cannot work, before anything is read or built."""
     for name, least in {
-        "steps": 1, "batch": 1, "log_every": 1, "save_every": 1, "keep": 1, "eval_every": 0, "eval_batches": 1, "threads": 0, "seed": 0
+        "steps": 1, "batch": 1, "log_every": 1, "save_every": 1, "keep": 1, "eval_every": 0, "eval_batches": 1, "threads": 0, "seed": 0,
+        "ahead": 0,
     }.items():  # fmt: skip
         if getattr(config, name) < least:
             raise BadInput(f"{name} is at least {least}; got {getattr(config, name)}.")

@@ -18,6 +18,7 @@ import torch
 from torch import Generator, nn
 
 from armillary import __version__
+from armillary.data.ahead import Ahead
 from armillary.data.base import Dataset
 from armillary.errors import BadInput, Failed
 from armillary.presets import to_json
@@ -108,6 +109,7 @@ class _Run:
         if config.batch % world:
             raise BadInput(f"A batch of {config.batch} rows cannot be shared by {world} ranks.")
         self.data: Dataset = config.data.build("train")
+        self.batches = Ahead(self.data, config.batch // world, config.seed, rank, world, config.steps, config.ahead)
         self.held_out: Dataset | None = config.data.build("held-out") if config.eval_every else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -149,6 +151,7 @@ class _Run:
                         say(f"Stopped at step {self.step} of {config.steps}; the same command goes on from {saved}.")
                         return TrainResult(self.out, None, saved, self.step, self.seconds, dict(self.latest), False)
         finally:
+            self.batches.close()
             for meter in meters:
                 meter.close()
         model = self.finish()
@@ -160,7 +163,7 @@ class _Run:
     def one_step(self, meters: list[Meter]) -> None:
         """Forward, backward, update, one row now and then."""
         config, step = self.config, self.step
-        batch = self.data.batch(step, config.batch // self.world, config.seed, self.rank, self.world).to(config.device)
+        batch = self.batches.take(step).to(config.device)
         rate = lr_at(config.optim, step, config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -16,9 +16,7 @@ from typing import Any, Literal
 from torch import nn
 
 from armillary import presets, tokenizers, worlds
-from armillary.data.base import Dataset
-from armillary.data.latents import LatentsDataset
-from armillary.data.pixels import Pixels
+from armillary.data.base import Dataset, Encoded
 from armillary.errors import BadInput, lookup
 from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
 from armillary.worlds.base import Setting, World
@@ -48,7 +46,7 @@ class TokenizerRun:
 
     def build(self, data: Dataset) -> nn.Module:
         """Raises BadInput: the data are no pixels, or their windows do not suit the tokenizer."""
-        if not isinstance(data, Pixels):
+        if "video" not in data.fields:
             raise BadInput("A tokenizer learns from pixels; give it episodes or clips, not latents.")
         config = (
             presets.override(lookup(tokenizers.TOKENIZERS, self.size, "tokenizer size"), self.overrides) if self.size else None
@@ -108,7 +106,7 @@ class WorldRun:
 
     def build(self, data: Dataset) -> nn.Module:
         """Raises BadInput: the data are pixels, or a start was trained on another tokenizer, other actions or other text."""
-        if not isinstance(data, LatentsDataset):
+        if not isinstance(data, Encoded):
             raise BadInput("A world learns from latents or tokens; wrap the data in LatentsConfig(source, tokenizer).")
         if self.start:
             if self.size or self.overrides:
@@ -122,11 +120,16 @@ class WorldRun:
             setting = Setting(tokenizer=data.ref, actions=data.spec, text=data.text, text_dim=data.text_dim, fps=data.fps)
             world = worlds.build(config, setting)
             world.fit_normaliser(data.sample(min(FITTING_WINDOWS, len(data))))
+        if data.views != getattr(world.config, "views", 1):
+            raise BadInput(
+                f"The data show {data.views} views at once; world {self.size or self.start!r} takes {getattr(world.config, 'views', 1)}. "
+                "Name fewer in the data's views."
+            )
         if self.unroll_prob and not hasattr(world, "unroll_prob"):
             raise BadInput(f"World {self.size or self.start!r} does not push forward; leave model.unroll_prob at 0.")
         return world
 
-    def _check_start(self, world: World, data: LatentsDataset) -> None:
+    def _check_start(self, world: World, data: Encoded) -> None:
         """The tokenizer must be the same weights; actions and text must mean the same."""
         same = (data.ref.sha256, tokenizers.load(data.ref.name).extra.get("encoder_of"))
         if world.tokenizer.sha256 not in same:

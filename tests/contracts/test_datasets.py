@@ -17,6 +17,7 @@ from armillary.data import (
     DrivingConfig,
     EpisodesConfig,
     LatentsConfig,
+    MixtureConfig,
     PosedConfig,
     SyntheticConfig,
     write_drive,
@@ -87,6 +88,8 @@ def make(name, root):
         )
         tokenizers.save(tokenizers.build(small), root / "tok")
         return LatentsConfig(DRAWN, str(root / "tok"), cache=str(root / "cache"))
+    if name == "mixture":
+        return MixtureConfig((DRAWN, dataclasses.replace(DRAWN, seed=1)), (1.0, 2.0))
     return DRAWN
 
 

@@ -212,4 +212,4 @@ def test_normaliser_is_fitted_where_one_is_needed():
 
 
 def test_table_lists_every_dataset():
-    assert set(DATASETS) == {"episodes", "clips", "posed", "driving", "latents", "synthetic"}
+    assert set(DATASETS) == {"episodes", "clips", "posed", "driving", "latents", "mixture", "synthetic"}

@@ -49,6 +49,12 @@ def test_a_run_learns_and_two_runs_are_equal(tmp_path, whole):
     assert [r["step"] for r in whole[0] if r["kind"] == "held-out"] == [20, 40]
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 5])
+def test_batches_made_ahead_change_nothing(tmp_path, whole, ahead):
+    train(tiny(ahead=ahead), tmp_path / "run", progress=False)
+    same(tmp_path / "run", whole)
+
+
 @pytest.mark.parametrize("stop", [1, 9, 10, 11, 25, 39])
 def test_ended_between_steps(tmp_path, whole, monkeypatch, stop):
     plain = loop._Run.one_step
@@ -60,9 +66,9 @@ def test_ended_between_steps(tmp_path, whole, monkeypatch, stop):
 
     monkeypatch.setattr(loop._Run, "one_step", breaks)
     with pytest.raises(KeyboardInterrupt):
-        train(tiny(), tmp_path / "run", progress=False)
+        train(tiny(ahead=stop % 3), tmp_path / "run", progress=False)
     monkeypatch.undo()
-    assert train(tiny(), tmp_path / "run", progress=False).finished
+    assert train(tiny(ahead=2), tmp_path / "run", progress=False).finished
     same(tmp_path / "run", whole)
 
 

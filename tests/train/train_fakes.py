@@ -95,10 +95,11 @@ def tiny(**changes: Any) -> RunConfig:
         eval_every=20,
         eval_batches=2,
         threads=1,
+        ahead=0,  # a signal that a batch sends falls into the step of that batch
     )
     return dataclasses.replace(base, **changes)
 
 
 if __name__ == "__main__":
-    result = train(tiny(steps=int(sys.argv[2]), save_every=int(sys.argv[3])), sys.argv[1], progress=False)
+    result = train(tiny(steps=int(sys.argv[2]), save_every=int(sys.argv[3]), ahead=2), sys.argv[1], progress=False)
     sys.exit(0 if result.finished else 3)
