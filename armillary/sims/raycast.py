@@ -176,11 +176,15 @@ class Raycaster:
         moves = model.body_weldid[model.geom_bodyid] != 0
         assert ((model.geom_group != 0) == moves).all(), "geom group 0 is for what never moves, and only for that"
         self.ball_geom, self.ball_at, self.ball_radius = _balls(model, np.flatnonzero(moves))
-        self.looks = [materials.get(model.geom(i).name, Material()) for i in range(model.ngeom)]
+        looks = [materials.get(model.geom(i).name, Material()) for i in range(model.ngeom)]
         # Geom -1 (nothing hit) reads the last row.
         self.colours = np.concatenate([model.geom_rgba[:, :3], [light.background]]) ** 2.2
-        self.gloss = np.array([m.gloss for m in self.looks] + [0.0])
-        self.shine = np.array([m.shine for m in self.looks] + [0])
+        self.gloss = np.array([m.gloss for m in looks] + [0.0])
+        self.shine = np.array([m.shine for m in looks] + [0])
+        self.patterns = sorted({m.texture for m in looks if m.strength})
+        self.pattern = np.array([self.patterns.index(m.texture) if m.strength else -1 for m in looks] + [-1])
+        self.scale = np.array([m.scale for m in looks])
+        self.strength = np.array([m.strength for m in looks], np.float32)  # as the patterns are
         self.kept: dict[tuple[str, int], _Fixed] = {}
 
     def render(self, camera: Camera) -> Picture:
@@ -274,23 +278,14 @@ class Raycaster:
     # How it looks -----------------------------------------------------------------------------------------------------------------
 
     def _shade(self, dirs: np.ndarray, hits: Hits, shadow: np.ndarray, lamps: np.ndarray) -> np.ndarray:
-        """Linear colour of `n` hits seen along `dirs`, float64 `n 3` in [0, 1]; `shadow` bool `l n`, for each of `lamps` `l 3`."""
+        """Linear colour of `n` hits seen along `dirs`, float64 `n 3` in [0, 1]; `shadow` bool `l n`, for each of `lamps`: `l 3`, or
+        `l n 3` where each hit looks at a point of its own on a lamp."""
         light = self.light
         base = self.colours[hits.geom]
-        for geom in np.unique(hits.geom):
-            look = self.looks[geom]
-            if geom >= 0 and look.strength:
-                at = np.flatnonzero(hits.geom == geom)
-                axes = self.data.geom_xmat[geom].reshape(3, 3)
-                off = hits.point[at] - self.data.geom_xpos[geom]
-                x, y, z = (_dot(off, axes[:, k]) / look.scale for k in range(3))
-                # A face that lies shows x and y, an upright one its height and whichever of x and y runs along it.
-                a, b, c = (np.abs(_dot(hits.normal[at], axes[:, k])) for k in range(3))
-                lying, along_x = c >= np.maximum(a, b), b >= a
-                u = np.where(lying, x + 0.5 * z, z)
-                v = np.where(lying, y + 0.5 * z, np.where(along_x, x, y))
-                grey = texture.sample(look.texture, u, v)
-                base[at] *= 1.0 + look.strength * grey[:, None]
+        pattern = self.pattern[hits.geom]
+        at = np.flatnonzero(pattern >= 0)
+        if len(at):
+            base[at] *= 1.0 + self._grey(_rows(hits, at), pattern[at])[:, None]
         up = 0.5 + 0.5 * hits.normal[:, 2:]
         lit = np.asarray(light.sky) * up + np.asarray(light.ground) * (1.0 - up)
         shine, gloss = self.shine[hits.geom], self.gloss[hits.geom]
@@ -298,10 +293,12 @@ class Raycaster:
         for lamp, at, dark in zip(light.lamps, lamps, shadow):
             to_lamp = _unit(at - hits.point)
             facing = np.where(dark, 0.0, np.maximum(_dot(hits.normal, to_lamp), 0.0))
-            spark = np.maximum(_dot(hits.normal, _unit(to_lamp - dirs)), 0.0)
-            for k in range(int(shine.max(initial=0))):
-                spark = np.where(shine > k, spark * spark, spark)
-            spark = np.where(facing > 0.0, spark, 0.0) * gloss
+            glint = np.flatnonzero((facing > 0.0) & (gloss > 0.0))
+            spark = np.zeros(len(facing))
+            power = np.maximum(_dot(hits.normal[glint], _unit(to_lamp[glint] - dirs[glint])), 0.0)
+            for k in range(int(shine[glint].max(initial=0))):
+                power = np.where(shine[glint] > k, power * power, power)
+            spark[glint] = power * gloss[glint]
             colour = lamp.strength * np.asarray(lamp.colour)
             lit = lit + colour * facing[:, None]
             sparks.append(colour * spark[:, None])
@@ -317,6 +314,23 @@ class Raycaster:
             sky = sky * (1.0 - rise) + np.asarray(light.zenith) ** 2.2 * rise
         return np.clip(np.where((hits.geom < 0)[:, None], sky, out), 0.0, 1.0)
 
+    def _grey(self, hits: Hits, pattern: np.ndarray) -> np.ndarray:
+        """Relative change of brightness by the patterns (indices into `self.patterns`) of `n` hits."""
+        axes = self.data.geom_xmat[hits.geom].reshape(-1, 3, 3)
+        off = hits.point - self.data.geom_xpos[hits.geom]
+        scale = self.scale[hits.geom]
+        x, y, z = (_dot(off, axes[:, :, k]) / scale for k in range(3))
+        # A face that lies shows x and y, an upright one its height and whichever of x and y runs along it.
+        a, b, c = (np.abs(_dot(hits.normal, axes[:, :, k])) for k in range(3))
+        lying, along_x = c >= np.maximum(a, b), b >= a
+        u = np.where(lying, x + 0.5 * z, z)
+        v = np.where(lying, y + 0.5 * z, np.where(along_x, x, y))
+        grey = np.zeros(len(pattern), np.float32)
+        for k in np.unique(pattern):
+            at = np.flatnonzero(pattern == k)
+            grey[at] = texture.sample(self.patterns[k], u[at], v[at])
+        return self.strength[hits.geom] * grey
+
     def _lamps(self, k: int | None = None) -> np.ndarray:
         """The lamps' centres, or one of four points on the disc of each: float64 `l 3`."""
         dx, dy = (0.0, 0.0) if k is None else LAMP[k]
@@ -327,14 +341,18 @@ class Raycaster:
         i, j = np.divmod(pixels, camera.width)
         dirs = [optics.through(camera, j + x, i + y) for x, y in SUB]
         hits = self.cast(camera.pose[:3, 3], np.concatenate(dirs), groups)
-        n, total = len(pixels), np.zeros((len(pixels), 3))
-        for k, rays in enumerate(dirs):
-            part, lamps = _rows(hits, slice(k * n, (k + 1) * n)), self._lamps(k)
-            shadow = np.ones((len(lamps), n), bool)  # what faces away from the lamp needs no ray
-            for dark, lamp in zip(shadow, lamps):
+        n = len(pixels)
+        lamps = np.stack([self._lamps(k) for k in range(len(SUB))], 1)  # l 4 3
+        shadow = np.ones((len(lamps), len(SUB) * n), bool)  # what faces away from the lamp needs no ray
+        for dark, points in zip(shadow, lamps):
+            for k, lamp in enumerate(points):
+                part = _rows(hits, slice(k * n, (k + 1) * n))
                 bright = np.flatnonzero((part.geom >= 0) & (_dot(part.normal, lamp - part.point) > 0))
-                dark[bright] = self._blocked(lamp, part.point[bright], groups)
-            total += self._shade(rays, part, shadow, lamps)
+                dark[k * n + bright] = self._blocked(lamp, part.point[bright], groups)
+        colour = self._shade(np.concatenate(dirs), hits, shadow, np.repeat(lamps, n, axis=1)).reshape(len(SUB), n, 3)
+        total = np.zeros((n, 3))
+        for part in colour:
+            total += part
         return total / len(SUB)
 
     def _fixed_layer(self, camera: Camera) -> _Fixed:
