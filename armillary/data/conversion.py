@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,10 +182,11 @@ class _Journal:
         self.names = taken
         if not lines:
             self._write(asked)
-        for path in out.glob(".render-*"):  # a kill left it
-            for file in path.iterdir():
-                file.unlink()
-            path.rmdir()
+        for folder in out.glob(".render-*"):  # what a kill left
+            shutil.rmtree(folder)
+        for path in [*out.rglob(".*.tmp.*"), *out.rglob(".*.tmp")]:
+            if path.is_file():
+                path.unlink()
 
     def begin(self, key: str, frames: int) -> str:
         """The name under which an episode will be written, from now on its own."""

@@ -205,7 +205,9 @@ class ToCosmos:
         named = {c: (f"videos/{name}.mp4" if single else f"videos/{c}/{name}.mp4", v) for c, v in videos.items()}
         for camera, (inside, video) in named.items():
             _place(video.path, self.root / inside)
-            write_text(self.root / "metas" / ("" if single else camera) / f"{name}.txt", text)
+            write_text(
+                self.root / "metas" / ("" if single else camera) / f"{name}.txt", take.episode.captions.get(camera, text)
+            )
             if take.t5 is not None:
                 _place(take.t5, self.root / "t5_xxl" / ("" if single else camera) / f"{name}.pickle")
         record = record_of(take, named)

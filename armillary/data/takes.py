@@ -109,6 +109,8 @@ def record_of(take: Take, videos: Mapping[str, tuple[str, Encoded]]) -> dict[str
         out |= {"spec": e.spec, "actions": e.actions}
     if e.states.size:
         out |= {"state_names": e.state_names, "states": e.states}
+    if e.captions:
+        out["captions"] = dict(e.captions)
     if e.rewards is not None:
         out["rewards"] = e.rewards
     if take.extra:
@@ -149,6 +151,7 @@ def episode_of(key: str, record: Mapping[str, Any], frames: int, fps: float, tex
         instruction=str(asked or ""),
         caption=caption,
         cameras=tuple(_views(record)),
+        captions={str(k): str(v) for k, v in told.items()} if isinstance(told := record.get("captions"), Mapping) else {},
     )
 
 
