@@ -20,7 +20,7 @@ from av.error import FFmpegError
 from armillary.data import takes as tk
 from armillary.data.encoded import CODEC_NAMES
 from armillary.data.sinks import ENCODERS, MAX_BYTES, SINKS, Sink, ToLeRobot, ToShards
-from armillary.data.sources import Source, open_source
+from armillary.data.sources import BROKEN, Source, open_source
 from armillary.errors import BadInput, Failed, lookup
 from armillary.media import probe
 from armillary.progress import Progress, say
@@ -99,7 +99,7 @@ def convert(
                     sink.add(name, take, videos)
                 journal.done[key] = {"name": name, "frames": len(take)}
                 losses |= _losses(take, sink)
-            except (BadInput, Failed, FFmpegError, OSError, ValueError) as error:
+            except (*BROKEN, Failed) as error:
                 cause = error if isinstance(error, OSError) else error.__cause__
                 if isinstance(cause, OSError) and not isinstance(cause, FFmpegError) and cause.errno in FULL:
                     raise
@@ -135,7 +135,7 @@ def _own_codec(source: Source) -> str:
         try:
             spans = source.take(i).spans
             return ENCODERS.get(probe(next(iter(spans.values())).path).codec, "") if spans else ""
-        except (BadInput, FFmpegError, OSError, ValueError):
+        except BROKEN:
             continue  # it is named when its turn comes
     return ""
 

@@ -5,7 +5,8 @@ A defect that stops a file from being read is a defect with the episodes it cost
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ KINDS: dict[str, str] = {
     "swapped-cameras": "Exchange the two cameras' files (or their keys in meta/info.json).",
     "same-video": "Restore the file of the one camera: both are the same bytes.",
     "picture-unreadable": "Restore the pictures, or take the episode out.",
+    "unchecked": "Look at what is named there: it is of a shape that no writer makes.",
     # Other layouts
     "episode-unreadable": "Mend or take out its files; `armillary data convert` leaves it out and goes on.",
     "no-caption": "Write a caption beside the video.",
@@ -90,6 +92,16 @@ class Findings:
     def add(self, kind: str, where: str, what: str) -> None:
         assert kind in KINDS, kind
         self.defects.append(Defect(kind, where, f"{what.rstrip('.')}. {KINDS[kind]}"))
+
+    @contextlib.contextmanager
+    def going_on(self, where: str) -> Iterator[None]:
+        """A check that stops on something nobody foresaw is told, and the next one begins: no data set makes `validate` crash."""
+        try:
+            yield
+        except Exception as error:
+            self.add(
+                "unchecked", where, f"A check of it stopped ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            )
 
     def kinds(self) -> set[str]:
         return {d.kind for d in self.defects}

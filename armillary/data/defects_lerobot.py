@@ -30,31 +30,41 @@ def check_lerobot(root: Path, window: int = 9, decode: bool = True) -> Health:
     if data is None:
         return Health(str(root), "LeRobot", "unknown", 0, 0, tuple(found.defects))
     said = str(data.info.get("codebase_version", "none")).lstrip("v")
-    _check_templates(data, found)
-    _check_features(data, found)
-    records = _records(data, found)
-    if data.is_v3:
-        for key in [k for k in data.keys.values() if data.features[k].get("dtype") == "video"]:
-            lacking = [r["episode_index"] for r in records if r.get(f"videos/{key}/from_timestamp") is None]
-            if lacking:
-                what = f"The table of episodes does not say when {key} of {episodes_named(lacking)} begins"
-                found.add("video-times-missing", "meta/episodes", what)
-    try:
+    records: list[dict[str, Any]] = []
+    tasks: dict[int, str] | None = None
+    used: set[Path] = set()
+    with found.going_on("meta/info.json"):
+        _check_templates(data, found)
+        _check_features(data, found)
+    with found.going_on("meta/episodes"):
+        records = _records(data, found)
+        _check_video_times(data, records, found)
         data.__dict__["episodes"] = data.placed(records)  # all that can be used, not only those that info.json counts
-    except (TypeError, ValueError) as error:
-        found.add("episode-fields", "meta/episodes", f"The table of episodes holds something that is no number ({error})")
+    if "episodes" not in data.__dict__:
         data.__dict__["episodes"] = records = []
-    _check_counts(data, records, found)
-    tasks = _check_tasks(data, found)
+    with found.going_on("meta/info.json"):
+        _check_counts(data, records, found)
+    with found.going_on("meta/tasks"):
+        tasks = _check_tasks(data, found)
     for record in records:
         if record["length"] < window:
             what = f"It has {record['length']} frames, fewer than a window of {window}"
             found.add("short-episode", f"episode {record['episode_index']}", what)
-    used: set[Path] = set()
-    rows = check_rows(data, tasks, found, used)
-    check_videos(data, rows, found, used, decode)
-    _check_unused(root, used, found)
+    with found.going_on("data"):
+        check_rows(data, tasks, found, used)
+    with found.going_on("videos"):
+        check_videos(data, found, used, decode)
+    with found.going_on("the files"):
+        _check_unused(root, used, found)
     return Health(str(root), "LeRobot", said, len(records), sum(r["length"] for r in records), tuple(found.defects))
+
+
+def _check_video_times(data: LeRobotDataset, records: list[dict[str, Any]], found: Findings) -> None:
+    for key in [k for k in data.keys.values() if data.features[k]["dtype"] == "video"] if data.is_v3 else []:
+        lacking = [r["episode_index"] for r in records if r.get(f"videos/{key}/from_timestamp") is None]
+        if lacking:
+            what = f"The table of episodes does not say when {key} of {episodes_named(lacking)} begins"
+            found.add("video-times-missing", "meta/episodes", what)
 
 
 def _open(root: Path, found: Findings) -> LeRobotDataset | None:
@@ -77,11 +87,18 @@ def _open(root: Path, found: Findings) -> LeRobotDataset | None:
     if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0 < fps < 1e6:
         found.add("info-fields", "meta/info.json", f"fps is {fps!r}, no rate")
         return None
-    if not isinstance(features, dict) or not all(isinstance(f, dict) and "dtype" in f for f in features.values()):
+    if not isinstance(features, dict) or not all(
+        isinstance(f, dict) and isinstance(f.get("dtype"), str) for f in features.values()
+    ):
         found.add("info-fields", "meta/info.json", "`features` is no table of features with a dtype each")
         return None
+    chunks = info.get("chunks_size", 1000)
+    if not isinstance(chunks, int) or chunks < 1:
+        found.add("info-fields", "meta/info.json", f"chunks_size is {chunks!r}")
     try:
-        return LeRobotDataset(root, read_as)
+        data = LeRobotDataset(root, read_as)
+        data.info["chunks_size"] = chunks if isinstance(chunks, int) and chunks > 0 else 1000
+        return data
     except BadInput as error:
         found.add("info-unreadable", "meta/info.json", str(error))
         return None
@@ -172,11 +189,15 @@ def _check_counts(data: LeRobotDataset, records: list[dict[str, Any]], found: Fi
     total, frames = data.info.get("total_episodes"), data.info.get("total_frames")
     broken = found.kinds() & {"table-unreadable", "episode-gap", "episode-duplicate", "episode-fields"}
     if total != len(records) and not broken:  # else the reason is told already
-        found.add("episode-count", "meta/info.json", f"total_episodes is {total}; {len(records)} are listed")
+        found.add("episode-count", "meta/info.json", f"total_episodes is {total!r}; {len(records)} are listed")
     if frames != sum(r["length"] for r in records) and not broken:
-        what = f"total_frames is {frames}; the lengths add up to {sum(r['length'] for r in records)}"
+        what = f"total_frames is {frames!r}; the lengths add up to {sum(r['length'] for r in records)}"
         found.add("frame-count", "meta/info.json", what)
-    for name, text in (data.info.get("splits") or {}).items():
+    splits = data.info.get("splits") or {}
+    if not isinstance(splits, dict):
+        found.add("splits", "meta/info.json", f"splits is {splits!r}")
+        splits = {}
+    for name, text in splits.items():
         match = re.fullmatch(r"(\d+):(\d+)", str(text))
         if not match or not int(match[1]) <= int(match[2]) <= max(len(records), total if isinstance(total, int) else 0):
             found.add("splits", "meta/info.json", f"Split {name!r} is {text!r}; there are {len(records)} episodes")

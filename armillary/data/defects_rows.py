@@ -22,11 +22,9 @@ NUMBERS = ("float", "int", "uint", "bool", "double", "half")
 UNSURE = {"table-unreadable", "episode-gap", "episode-duplicate", "episode-fields", "missing-file"}
 
 
-def check_rows(
-    data: LeRobotDataset, tasks: Mapping[int, str] | None, found: Findings, used: set[Path]
-) -> dict[int, Mapping[str, np.ndarray]]:
-    """Checks every table. Returns position in `data.episodes` -> the columns needed later (`timestamp`), for those that read."""
-    root, out = data.root, {}
+def check_rows(data: LeRobotDataset, tasks: Mapping[int, str] | None, found: Findings, used: set[Path]) -> None:
+    """Checks every table. `used` is given the files that episodes name."""
+    root = data.root
     by_file: dict[str, list[int]] = {}
     for i, record in enumerate(data.episodes):
         try:
@@ -48,30 +46,30 @@ def check_rows(
             continue
         try:
             columns = _check_table(data, path, name, members, found)
-        except BadInput as error:
+        except (BadInput, TypeError, ValueError) as error:
             found.add("table-unreadable", name, f"{error} It holds {named}")
             whole = False
             continue
         for i in members:
-            rows = _episode(data, i, found)
-            if rows is None:
-                whole = False
-                continue
-            out[i] = {k: v for k, v in rows.items() if k == "timestamp"}
-            _check_episode(data, i, rows, starts[i], tasks, found)
-            numbers = {k: v for k, v in rows.items() if k in columns and k not in COUNTERS and v.dtype.kind in "fiub"}
-            mine = {k: st.of_numbers(v) for k, v in numbers.items() if np.isfinite(v).all()}
-            if len(next(iter(rows.values()))) != data.episodes[i]["length"]:
-                whole = False
-                continue
-            for key, values in mine.items():
-                parts.setdefault(key, []).append(values)
-            if i in own_stats:
-                label = f"{where}, episode {data.episodes[i]['episode_index']}"
-                _compare(mine, own_stats[i], label, found, missing=key_missing(own_stats[i], mine))
+            sound = False
+            with found.going_on(f"episode {data.episodes[i]['episode_index']}"):
+                rows = _episode(data, i, found)
+                if rows is None:
+                    whole = False
+                    continue
+                _check_episode(data, i, rows, starts[i], tasks, found)
+                if len(next(iter(rows.values()))) == data.episodes[i]["length"]:
+                    numbers = {k: v for k, v in rows.items() if k in columns and k not in COUNTERS and v.dtype.kind in "fiub"}
+                    mine = {k: st.of_numbers(v) for k, v in numbers.items() if np.isfinite(v).all()}
+                    for key, values in mine.items():
+                        parts.setdefault(key, []).append(values)
+                    sound = True
+                    if i in own_stats:
+                        label = f"{where}, episode {data.episodes[i]['episode_index']}"
+                        _compare(mine, own_stats[i], label, found, missing=key_missing(own_stats[i], mine))
+            whole &= sound
     if whole and parts:
         _check_whole(data, {k: st.joined(v) for k, v in parts.items() if len(v) == len(data.episodes)}, found)
-    return out
 
 
 def _check_table(data: LeRobotDataset, path: Path, name: str, members: list[int], found: Findings) -> set[str]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from av.error import FFmpegError
-
 from armillary.data.defects import Findings, Health
 from armillary.data.encoded import look
-from armillary.data.sources import open_source
+from armillary.data.sources import BROKEN, open_source
 from armillary.data.takes import checked
 from armillary.errors import BadInput
 from armillary.progress import track
@@ -25,7 +23,7 @@ def check_takes(root: Path, window: int = 9, decode: bool = True) -> Health:
                 for span in take.spans.values():
                     if span.whole:
                         look(span.path, take.episode.fps, len(take))
-        except (BadInput, FFmpegError, OSError, ValueError) as error:
+        except BROKEN as error:
             found.add("episode-unreadable", key, str(error))
             continue
         frames += len(take)

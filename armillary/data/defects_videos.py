@@ -6,7 +6,6 @@ at (`defects_cameras` says what they tell).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,9 +42,8 @@ class _File:
     spans: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
-def check_videos(
-    data: LeRobotDataset, rows: Mapping[int, Mapping[str, np.ndarray]], found: Findings, used: set[Path], decode: bool
-) -> None:
+def check_videos(data: LeRobotDataset, found: Findings, used: set[Path], decode: bool) -> None:
+    """Checks every video once. `used` is given the files that episodes name."""
     seen = Seen()
     files = _files(data)
     for file in track(files, "check the videos"):
@@ -55,13 +53,18 @@ def check_videos(
         if not path.is_file():
             found.add("missing-video", file.name, f"The file of camera {file.camera} for {named} is not there")
             continue
-        try:
-            _check_file(data, file, path, rows, found, seen, decode, named)
-        except (MediaError, FFmpegError, OSError) as error:
-            found.add("video-unreadable", file.name, f"{error} It holds {named} of camera {file.camera}")
-    check_sizes(data, seen, found)
-    copied = check_copies(data.root, {f.name: f.camera for f in files}, found)
-    check_views(data, seen, copied, found)
+        with found.going_on(file.name):
+            try:
+                _check_file(data, file, path, found, seen, decode, named)
+            except (MediaError, FFmpegError, OSError, ValueError) as error:
+                found.add("video-unreadable", file.name, f"{error} It holds {named} of camera {file.camera}")
+    with found.going_on("the sizes of the cameras"):
+        check_sizes(data, seen, found)
+    copied: set[str] = set()
+    with found.going_on("the files of the cameras"):
+        copied = check_copies(data.root, {f.name: f.camera for f in files}, found)
+    with found.going_on("the views of the cameras"):
+        check_views(data, seen, copied, found)
     if decode:
         _check_stills(data, found)
 
@@ -86,7 +89,6 @@ def _check_file(
     data: LeRobotDataset,
     file: _File,
     path: Path,
-    rows: Mapping[int, Mapping[str, np.ndarray]],
     found: Findings,
     seen: Seen,
     decode: bool,
@@ -96,14 +98,15 @@ def _check_file(
     if codec is None:
         found.add("codec-undecodable", file.name, f"No decoder here knows its codec; it holds {named} of camera {file.camera}")
         return
-    about = data.features[data.keys[file.camera]].get("info") or data.features[data.keys[file.camera]].get("video_info") or {}
+    feature = data.features[data.keys[file.camera]]
+    about = next((a for a in (feature.get("info"), feature.get("video_info")) if isinstance(a, dict)), {})
     said = str(about.get("video.codec", codec)).lower()
     if SAME.get(said, said) != codec:
         found.add("codec-differs", file.name, f"It is {codec}; meta/info.json says {said}")
     _check_spans(data, file, found)
     if not decode:
         times = frame_times(path)
-        _check_frames(data, file, times, rows, found, "")
+        _check_frames(data, file, times, found, "")
         return
     with Reader(path) as video:
         seen.sizes.setdefault(file.camera, {})[file.name] = video.info.height, video.info.width
@@ -117,7 +120,7 @@ def _check_file(
     if rate and len(times) > 1 and not trouble and abs(rate / data.fps - 1) > 0.01:
         found.add("video-fps", file.name, f"It has {rate:.4g} frames a second; meta/info.json says {data.fps:g}")
         return  # that no frame is where it should be follows
-    _check_frames(data, file, times, rows, found, trouble)
+    _check_frames(data, file, times, found, trouble)
 
 
 def _codec(path: Path) -> str | None:
@@ -166,7 +169,6 @@ def _check_frames(
     data: LeRobotDataset,
     file: _File,
     times: np.ndarray,
-    rows: Mapping[int, Mapping[str, np.ndarray]],
     found: Findings,
     trouble: str,
 ) -> None:

@@ -11,7 +11,7 @@ from av.error import FFmpegError
 from armillary.data import lerobot_stats as st
 from armillary.data.lerobot import COUNTERS, LeRobotDataset
 from armillary.data.lerobot_files import read_lines
-from armillary.data.sources import Source, layout_of, open_source
+from armillary.data.sources import BROKEN, Source, layout_of, open_source
 from armillary.errors import BadInput
 from armillary.media import probe
 from armillary.store import read_json
@@ -105,7 +105,7 @@ def _files(path: Path, source: Source) -> dict[str, Any]:
     for i, key in enumerate(source.keys):
         try:
             take = source.take(i)
-        except (BadInput, FFmpegError, OSError, ValueError) as error:
+        except BROKEN as error:
             broken.append({"episode": key, "why": str(error)})
             continue
         lengths.append(len(take))

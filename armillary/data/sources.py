@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from av.error import FFmpegError
 
 from armillary.data import takes as tk
 from armillary.data.items import Item, Place, scan_cosmos, scan_folder, scan_jsonl, scan_shards
@@ -36,6 +37,9 @@ from armillary.media import iter_frames, probe
 from armillary.media.decode import mean_rate
 from armillary.presets import from_json
 from armillary.types import ActionSpec
+
+# What a broken episode raises: its own files' fault, so the next one is read. JSON of others may hold anything anywhere.
+BROKEN = (BadInput, FFmpegError, OSError, ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 class Source(Protocol):
@@ -263,4 +267,4 @@ def open_source(path: str | Path, layout: str = "") -> Source:
     return lookup(SOURCES, layout or layout_of(path), "layout")(path)
 
 
-__all__ = ["SOURCES", "FileSource", "LeRobotSource", "Place", "Source", "layout_of", "open_source"]
+__all__ = ["BROKEN", "SOURCES", "FileSource", "LeRobotSource", "Place", "Source", "layout_of", "open_source"]

@@ -274,6 +274,30 @@ def test_memory_stays_small(tmp_path):
     child.join()
 
 
+def test_records_of_any_shape_cost_an_episode_at_most(made, tmp_path):
+    convert(made, tmp_path / "there", "folder", cameras=("front",))
+    good = json.loads((tmp_path / "there" / "episode_000000.json").read_text())
+    odd = [
+        {"fps": "x"},
+        {"actions": {"a": 1}},
+        {"actions": [[1], [1, 2]]},
+        {"cameras": 5},
+        {"spec": {"names": 3}},
+        {"columns": {"a": 1}},
+    ]
+    for n, change in enumerate(
+        [*odd, {"actions": [[float("nan"), 0.0]] * 9}, {"spec": 4}, {"state_names": 7}, {"cameras": {"front": 1}}]
+    ):
+        shutil.copy(tmp_path / "there" / "episode_000000.mp4", tmp_path / "there" / f"odd{n}.mp4")
+        (tmp_path / "there" / f"odd{n}.json").write_text(json.dumps({**good, **change}))
+    told = convert(tmp_path / "there", tmp_path / "out", "lerobot")
+    broken = {b["episode"] for b in told.broken}
+    assert (
+        told.episodes + len(broken) == 13 and broken >= {f"odd{n}" for n in (0, 1, 2, 4, 5, 6, 7, 8)} and validate(told.out).ok
+    )
+    assert {d.where for d in validate(tmp_path / "there").defects} >= {"odd0", "odd6"}
+
+
 def test_what_cannot_be_done_is_said(made, tmp_path):
     with pytest.raises(BadInput, match="Did you mean 'lerobot'"):
         convert(made, tmp_path / "x", "lerobott")

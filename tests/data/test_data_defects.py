@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 
 from armillary import media, progress
 from armillary.data.defects import KINDS, validate
@@ -255,6 +257,44 @@ def test_many_at_once_are_all_found(root):
         "frame-count",
         "timestamps",
     }
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some.data())
+def test_nothing_makes_it_crash(clean, tmp_path, draw):
+    """Any value in info.json, any bytes in any file: an answer, and one that says that something is wrong where a table was cut short."""
+    root = tmp_path / "fuzz"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(clean, root)
+    about = json.loads((root / "meta/info.json").read_text())
+    odd = some.one_of(
+        some.none(),
+        some.integers(-2, 10**6),
+        some.text(max_size=6),
+        some.lists(some.integers(), max_size=3),
+        some.just({"a": []}),
+    )
+    for _ in range(draw.draw(some.integers(0, 3))):
+        place = (
+            draw.draw(some.sampled_from([about, about["features"], *about["features"].values()]))
+            if isinstance(about["features"], dict)
+            else about
+        )
+        if isinstance(place, dict) and place:
+            place[draw.draw(some.sampled_from(sorted(place)))] = draw.draw(odd)
+            about["features"] = about["features"] if isinstance(about["features"], dict) else {}
+    (root / "meta/info.json").write_text(json.dumps(about))
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name != "info.json" and "truth" not in p.parts)
+    path = draw.draw(some.sampled_from(files))
+    data = bytearray(path.read_bytes())
+    for _ in range(draw.draw(some.integers(0, 4))):
+        data[draw.draw(some.integers(0, len(data) - 1))] = draw.draw(some.integers(0, 255))
+    keep = draw.draw(some.integers(0, len(data)))
+    path.write_bytes(data[: len(data) if keep % 2 else keep])
+    health = validate(root)
+    assert health.ok == (not health.defects)
+    if path.suffix == ".parquet" and not keep % 2 and keep < len(data):
+        assert not health.ok
 
 
 def test_a_quick_look_decodes_nothing_and_still_counts(root, monkeypatch):
