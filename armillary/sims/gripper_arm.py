@@ -16,11 +16,11 @@ from armillary.sims.mjcf import text
 
 JOINTS = ("base", "shoulder", "elbow", "roll", "wrist", "hand")
 LOW = (-1.2, -0.6, -2.75, -0.9, -1.3, -2.6)  # radians
-HIGH = (1.2, 1.75, -0.15, 0.9, 2.2, 2.6)
+HIGH = (1.2, 2.1, -0.15, 0.9, 2.2, 2.6)
 RATE = (4.0, 4.0, 5.0, 4.0, 5.0, 7.0)  # the most that a joint's target moves, radians a second
 
 SHOULDER = 0.22  # metres above the table
-LINK, FORE = 0.31, 0.17  # of either link; of the forearm's part before the roll joint
+LINK, FORE = 0.335, 0.18  # of either link; of the forearm's part before the roll joint
 TOOL = 0.165  # from the wrist's axis to the fingers' ends
 OPEN = 0.10  # widest gap between the fingers
 FINGER = (0.012, 0.006, 0.030)  # half extents: width, thickness, length
