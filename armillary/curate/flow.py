@@ -183,8 +183,9 @@ def _similarity(x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray, tens
     a, b = np.stack([one, zero, x, -y], 1), np.stack([zero, one, y, x], 1)
     near = 1.0 + 0.05 * _middle(np.hypot(u, v), 0.5)[0]
     guesses = _guesses(x, y, u, v, xx * yy - xy * xy > 0.15)
-    du, dv = guesses @ a.T - u, guesses @ b.T - v
-    fits = 1.0 / (1.0 + (xx * du * du + 2 * xy * du * dv + yy * dv * dv) / (near * near))
+    some = slice(None, None, 2)  # to choose between guesses
+    du, dv = guesses @ a[some].T - u[some], guesses @ b[some].T - v[some]
+    fits = 1.0 / (1.0 + (xx[some] * du * du + 2 * xy[some] * du * dv + yy[some] * dv * dv) / (near * near))
     p = guesses[int(fits.sum(1).argmax())]
     for _turn in range(5):
         du, dv = a @ p - u, b @ p - v

@@ -77,12 +77,12 @@ def _blur(g: np.ndarray) -> float:
     if g.shape[1] < 16:
         return 0.0
     cv2 = require("cv2", "picture quality")
-    soft = cv2.blur(g, (9, 1), borderType=cv2.BORDER_REPLICATE)
     steps = cv2.absdiff(g[:, 5:-4], g[:, 4:-5])
     total = float(cv2.sumElems(steps)[0])
     if total < 0.05 * steps.size:  # nothing to judge by
         return 0.0
-    taken = cv2.subtract(steps, cv2.absdiff(soft[:, 5:-4], soft[:, 4:-5]))
+    # Means over nine pixels, one pixel apart, differ by a ninth of the pixels that only one of them has.
+    taken = cv2.scaleAdd(cv2.absdiff(g[:, 9:], g[:, :-9]), -1 / 9, steps)
     return 1.0 - float(cv2.sumElems(cv2.max(taken, 0.0))[0]) / total
 
 
@@ -117,6 +117,13 @@ def _plain(g: np.ndarray) -> float:
     h, w = (s // 8 * 8 for s in g.shape)
     if not h or not w:
         return 0.0
-    rows = g[:h, :w].reshape(h // 8, 8, w)
-    most, least = (f(f(rows, axis=1).reshape(h // 8, w // 8, 8), axis=2) for f in (np.max, np.min))
-    return float((most.astype(np.int16) - least <= 2).mean())
+    most, least = (_cells(f, g[:h, :w]) for f in (np.maximum, np.minimum))
+    return float((most - least <= 2).mean())
+
+
+def _cells(f: np.ufunc, a: np.ndarray) -> np.ndarray:
+    """`f` over cells of 8x8 pixels, by halves: NumPy's own reduction of so short an axis takes several times as long."""
+    for _ in range(3):
+        a = f(a[::2], a[1::2])
+        a = f(a[:, ::2], a[:, 1::2])
+    return a

@@ -41,7 +41,7 @@ from armillary.store import atomic_path, read_json, sha256_file, write_bytes, wr
 from armillary.types import Clip, Rejection
 
 READY = "ready"  # a worker's first line
-FORMAT = 4  # of what is left on disk; a change of what tasks do raises it, so that old records are not taken for new ones
+FORMAT = 5  # of what is left on disk; a change of what tasks do raises it, so that old records are not taken for new ones
 LATE = ("text",)  # filters that look at pictures of single clips: they run in `finish`
 THUMB = 240  # pixels on the longer side
 

@@ -41,7 +41,8 @@ class Caster(Raycaster):
         """uint8 `h w 3`."""
         dirs = optics.directions(camera)
         hits = self.cast(camera.pose[:3, 3], dirs, EVERY)
-        colour = self._shade(dirs, hits, np.zeros(len(dirs), bool), self._lamp())
+        lamps = self._lamps()
+        colour = self._shade(dirs, hits, np.zeros((len(lamps), len(dirs)), bool), lamps)
         return GAMMA[(np.clip(colour, 0, 1) * 65535 + 0.5).astype(np.int64)].reshape(camera.height, camera.width, 3)
 
 

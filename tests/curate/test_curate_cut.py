@@ -15,6 +15,7 @@ from curate_films import FRAMES, HEIGHT, WIDTH, clips_of, exact, film, number, r
 
 from armillary.curate.cut import Cut, CutConfig, avc, track
 from armillary.curate.cut import source as sourcing
+from armillary.curate.cut.decoder import Decoder
 from armillary.curate.cut.edge import Encoder
 from armillary.curate.cut.source import Source
 from armillary.curate.cut.track import Unfit, check, decode_times
@@ -284,3 +285,28 @@ def test_parameter_sets_read_as_written(tmp_path: Path) -> None:
     for broken in (b"\x01d", b"\x01d\0\x1f\xff\xe1\0\x30abc", b"junk"):
         with pytest.raises((ValueError, IndexError)):
             avc.record(avc.read_sets(broken)[0])
+
+
+def test_one_group_of_pictures_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans within one group, one after the other: the same files as from a decoder of their own, from half the pictures."""
+    path = film(tmp_path / "long.mp4", f"g={FRAMES},bf=3,preset=veryfast,x264-params=scenecut=0:b-pyramid=normal")
+    times = seen(path).times
+    fed: list[int] = []
+    feed = Decoder._feed
+    monkeypatch.setattr(Decoder, "_feed", lambda self, packet: fed.append(len(out := feed(self, packet))) or out)
+    spans = [(10, 30), (30, 55), (60, 90), (93, 120)]
+    encoder = Encoder(18, "ultrafast", Fraction(24))
+
+    def written(source: Source, k: int, name: str) -> bytes:
+        a, b = spans[k]
+        assert source.cut(tmp_path / name, times[a:b], float(times[b]), encoder, encoder) == "encode"
+        return (tmp_path / name).read_bytes()
+
+    with Source(path) as source:
+        together = [written(source, k, f"t{k}.mp4") for k in range(len(spans))]
+    once = sum(fed)
+    fed.clear()
+    for k, expected in enumerate(together):
+        with Source(path) as source:
+            assert written(source, k, f"a{k}.mp4") == expected
+    assert once <= spans[-1][1] < sum(fed) * 0.7

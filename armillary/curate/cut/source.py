@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,29 +26,12 @@ import numpy as np
 from av.error import FFmpegError
 
 from armillary.curate.cut import avc
+from armillary.curate.cut.decoder import Coded, Decoder
 from armillary.curate.cut.edge import Edge, Encoder
 from armillary.curate.cut.track import Part, Unfit, check, planes, write
 
 HELD = 256 << 20  # bytes of packets of one clip held at once (twice: as they came and as NAL units); more is left to the caller
 BEYOND = 64  # packets that may follow before a frame of the span is given up for lost: four times what H.264 allows
-
-
-@dataclass
-class Coded:
-    """One packet of the source.
-
-    Args:
-        pts: in ticks. units: its NAL units. key: the container calls it one, and it is intra coded throughout.
-        idr: a decoder can begin here and nothing reaches back.
-        needed: other pictures may refer to it.
-    """
-
-    packet: Any
-    pts: int
-    units: list[bytes]
-    key: bool
-    idr: bool
-    needed: bool
 
 
 class Source:
@@ -81,7 +63,7 @@ class Source:
         if not real or real[0].codec_context.name != "h264" or not real[0].time_base:
             raise Unfit("it holds no H.264 stream with a clock")
         self.stream: Any = real[0]
-        self.stream.codec_context.thread_count = 1
+        self.decoder = Decoder(self.stream)
         self.base = Fraction(self.stream.time_base)
         if self.stream.sample_aspect_ratio not in (None, 0, 1):
             raise Unfit("its pixels are not square")
@@ -184,17 +166,15 @@ class Source:
         inside = int(np.searchsorted(stamps, middle[0].pts))
         parts = []
         # The middle's first frame is decoded along with the head, to be compared with the clip's.
-        frames = self._decoded(sent[: first + 1] if inside else middle[:1], stamps[: inside + 1])
+        frames = self.decoder.frames(sent[: first + 1] if inside else middle[:1], stamps[: inside + 1])
         if inside:
             parts.append(edge.encode(frames, inside, int(stamps[0]), _slice(middle[0]) if inside == 1 else None))
         copied = [(c.pts, avc.sample(_kept(c.units)), c.key) for c in middle]
         parts.append(Part(copied, planes(_last(frames)), exact=True))
         tail = stamps[inside + count :]
         if len(tail):
-            late = set(tail.tolist())
             begin = max(k for k, c in enumerate(sent) if c.key and c.pts <= tail[0])
-            last = max(k for k, c in enumerate(sent) if c.pts in late)
-            frames = self._decoded(sent[begin : last + 1], tail)
+            frames = self.decoder.frames(sent[begin:], tail, self.container.demux(self.stream))
             parts.append(edge.encode(frames, len(tail), int(stamps[0]), _slice(middle[-1]) if middle[-1].idr else None))
             _last(frames)
         return parts, sets | edge.sets
@@ -204,7 +184,7 @@ class Source:
     ) -> tuple[list[Part], dict[tuple[int, int], bytes]]:
         """The whole span, and the encoder's parameter sets."""
         edge = Edge(self.stream, encoder, {})
-        frames = self._decoded(sent, stamps)
+        frames = self.decoder.frames(sent, stamps, self.container.demux(self.stream))
         parts = [edge.encode(frames, len(stamps), int(stamps[0]))]
         _last(frames)
         return parts, edge.sets
@@ -221,23 +201,6 @@ class Source:
                     raise Unfit("its parameter sets change on the way")
                 sets[name] = unit
         return sets
-
-    def _decoded(self, coded: Sequence[Coded], wanted: np.ndarray) -> Iterator[av.VideoFrame]:
-        """Exactly the frames `wanted`, in order. Pictures no other one refers to are not decoded when they are not wanted."""
-        context, names, last = self.stream.codec_context, set(wanted.tolist()), None
-        context.flush_buffers()
-        rows = [c.packet for c in coded if c.needed or c.pts in names]
-        for packet in (*rows, None):
-            for frame in context.decode(packet):
-                if frame.pts not in names:
-                    continue
-                if frame.is_corrupt or (last is not None and frame.pts <= last):
-                    raise Unfit("a frame at an edge does not decode whole")
-                names.remove(frame.pts)
-                last = frame.pts
-                yield frame
-        if names:
-            raise Unfit("a frame at an edge does not decode")
 
 
 def entry(sent: Sequence[Coded], stamps: np.ndarray) -> tuple[int, int] | None:
