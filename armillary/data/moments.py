@@ -59,21 +59,25 @@ def shown_at(path: str | Path, times: np.ndarray, size: tuple[int, int]) -> np.n
     Raises:
         MediaError: the file does not decode whole there, or has no frame.
     """
-    info = media.probe(path)
-    small = covering((info.height, info.width), size)
-    # A second earlier, so that the frame still on screen at the first moment is there; where it was shown for longer, from the start.
-    for start in (max(info.start, float(times[0]) - 1.0), info.start):
-        out: list[np.ndarray] = []
-        shown: np.ndarray | None = None
-        for seconds, frame in media.iter_frames(path, size=small, start=start, end=float(times[-1]) + TICK):
-            if shown is None and seconds > times[0] + TICK and start > info.start:
-                break
-            while shown is not None and len(out) < len(times) and times[len(out)] < seconds - TICK:
-                out.append(shown)
-            shown = frame
-        if shown is not None:
-            out += [shown] * (len(times) - len(out))
-            return media.fit(np.stack(out), size)
+    with media.Reader(path) as reader:
+        info = reader.info
+        small = covering((info.height, info.width), size)
+        # A second earlier, so that the frame still on screen at the first moment is there; where it was shown for longer, from the start.
+        for start in (max(info.start, float(times[0]) - 1.0), info.start):
+            out: list[np.ndarray] = []
+            shown: av.VideoFrame | None = None
+            for seconds, frame in reader.frames(start, float(times[-1]) + TICK):
+                if shown is None and seconds > times[0] + TICK and start > info.start:
+                    break
+                due = int(np.searchsorted(times, seconds - TICK)) - len(out)
+                if shown is not None and due > 0:  # only what is shown at a moment that was asked for becomes pixels
+                    out += [reader.pixels(shown, small)] * due
+                shown = frame
+            if reader.lost:
+                raise MediaError(media.broken(reader), "decode_error")
+            if shown is not None:
+                out += [reader.pixels(shown, small)] * (len(times) - len(out))
+                return media.fit(np.stack(out), size)
     raise MediaError(f"{Path(path).name} has no frame at {times[0]:.2f} s.", "decode_error")
 
 

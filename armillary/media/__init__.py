@@ -1,7 +1,7 @@
 """Decode, encode and resize: files on one side, uint8 `t h w c` RGB frames with their times on the other."""
 
 from armillary.media.buckets import Bucket, aspect_of, bucket_of, length_of
-from armillary.media.decode import Limits, Reader, VideoInfo, iter_frames, probe, read_video
+from armillary.media.decode import Limits, Reader, VideoInfo, broken, iter_frames, probe, read_video
 from armillary.media.encode import write_video
 from armillary.media.errors import KINDS, MediaError
 from armillary.media.picture import crop_of, fit, read_image, resize, to_frames, to_tensor, write_image
@@ -14,6 +14,7 @@ __all__ = [
     "Reader",
     "VideoInfo",
     "aspect_of",
+    "broken",
     "bucket_of",
     "crop_of",
     "fit",

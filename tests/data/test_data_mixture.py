@@ -12,7 +12,7 @@ import torch
 from armillary import media, tokenizers
 from armillary.data import ClipsConfig, LatentsConfig, MixtureConfig, PosedConfig, SyntheticConfig
 from armillary.data.base import Encoded
-from armillary.data.mixture import joint_spec
+from armillary.data.mixture import first_frames, joint_spec
 from armillary.errors import BadInput
 from armillary.presets import from_json, to_json
 from armillary.tokenizers.objective import TokenizerObjective
@@ -273,6 +273,22 @@ def test_a_world_learns_from_a_mixture_of_latents(tok, tmp_path):
         threads=1,
     )
     assert train(config, tmp_path / "run", progress=False).finished
+
+
+def test_the_first_frames_of_several_views():
+    """Two views of five frames, two latent frames each: what is kept is the first of each view."""
+    number = torch.arange(10.0)  # of a frame, in the order in which views ride on time
+    batch = Batch(
+        tokens=torch.tensor([0, 1, 5, 6]).reshape(1, 4, 1, 1),
+        poses=number.reshape(1, 10, 1, 1).expand(1, 10, 4, 4),
+        intrinsics=number.reshape(1, 10, 1, 1).expand(1, 10, 3, 3),
+        actions=number[:5].reshape(1, 5, 1),
+        views=2,
+    )
+    first = first_frames(batch, 5)
+    assert first.tokens.flatten().tolist() == [0, 5] and (first.grid.v, first.grid.t) == (2, 1)
+    assert first.poses[0, :, 0, 0].tolist() == [0, 5] == first.intrinsics[0, :, 0, 0].tolist()
+    assert first.actions.tolist() == [[[0.0]]]
 
 
 def test_views_are_videos_of_their_own_to_a_tokenizer():
