@@ -19,9 +19,13 @@ from armillary.errors import ArmillaryError, BadInput, Blocked, MissingExtra, di
 from armillary.verbs import VERBS
 
 
-def usage() -> str:
-    width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {name:<{width}}  {verb.line}" for name, verb in VERBS.items())
+def usage(family: str = "") -> str:
+    """Of all verbs, or of those whose first word is `family`."""
+    shown = {name: verb for name, verb in VERBS.items() if family in ("", name.split(" ")[0])}
+    width = max(map(len, shown))
+    verbs = "\n".join(f"  {name:<{width}}  {verb.line}" for name, verb in shown.items())
+    if family:
+        return f"usage: armillary {family} VERB [...] [--json] [--quiet]\n\n{verbs}\n\nEach explains itself with --help."
     return (
         f"armillary {__version__}: world models for physical AI\n\nusage: armillary VERB [...] [--json] [--quiet]\n\n{verbs}\n\n"
         "armillary VERB --help explains a verb and shows an example. --json prints one JSON object on standard output.\n"
@@ -36,10 +40,14 @@ def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
         return two, list(arguments[2:])
     if arguments[0] in VERBS:
         return arguments[0], list(arguments[1:])
-    family = [name for name in VERBS if name.split(" ")[0] == arguments[0]]
+    family = _family(arguments[0])
     if family:
         raise BadInput(f"armillary {arguments[0]} wants one of: {', '.join(n.split(' ', 1)[1] for n in family)}.")
     raise BadInput(did_you_mean("verb", arguments[0], VERBS))
+
+
+def _family(word: str) -> list[str]:
+    return [name for name in VERBS if name.split(" ")[0] == word]
 
 
 def plain(result: Any) -> Any:
@@ -89,6 +97,9 @@ def run(arguments: list[str]) -> int:
         return 0
     if arguments[0] == "--version":
         print(__version__)
+        return 0
+    if arguments[1:] in (["-h"], ["--help"]) and arguments[0] not in VERBS and _family(arguments[0]):
+        print(usage(arguments[0]))
         return 0
     as_json = "--json" in arguments
     progress.QUIET = "--quiet" in arguments

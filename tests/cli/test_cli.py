@@ -70,3 +70,10 @@ def test_no_permission_is_bad_input(capsys, tmp_path):
     blocker.write_text("x")
     code, _, err = invoke(capsys, "generate", "--prompt", "a", "--out", str(blocker / "dream.mp4"))
     assert code == 2 and "Traceback" not in err
+
+
+def test_a_family_of_verbs_lists_its_own(capsys):
+    assert run(["data", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert {line.split()[1] for line in told.splitlines() if line.startswith("  data ")} == {"info", "validate", "convert"}
+    assert "curate" not in told
