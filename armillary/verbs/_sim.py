@@ -31,9 +31,9 @@ def sim_record(
         out: the dataset's folder.
         seed: of the first episode; the others follow.
         frames: of each episode.
-        policy: one of the simulator's own (tabletop: `mix`, `expert`, `play`; physics: `watch`; rooms:
-            `wander`, `joystick`; driving: `cruise`, `swerve`); empty: the first.
-        cameras: which to render; none named: the first one (tabletop and physics: `front`, rooms: `eye`, driving: `front`).
+        policy: one of the simulator's own (tabletop: `mix`, `expert`, `play`; tabletop-gripper, also `-joints`: `mix`, `expert`,
+            `play`, `noise`; physics: `watch`; rooms: `wander`, `joystick`; driving: `cruise`, `swerve`); empty: the first.
+        cameras: which to render; none named: the first one (rooms: `eye`, all others: `front`).
         size: pixels a side.
         workers: processes; one per core by default.
     """

@@ -131,7 +131,8 @@ def test_aimless_hands_seldom_solve_it(sim):
 
 def test_joint_targets_of_a_hand_episode_do_the_same_again():
     hand, joints = Gripper(), Gripper("joints")
-    hand.reset(6), joints.reset(6)
+    hand.reset(6)
+    joints.reset(6)
     rng = np.random.default_rng(6)
     assert (hand.state() == joints.state()).all()
     for _ in range(25):
@@ -192,7 +193,9 @@ def test_scenes_differ_and_things_have_room(sim):
             for i in range(k):
                 apart = np.hypot(*(sim.places[k, :2] - sim.places[i, :2]))
                 assert apart > radius(thing) + radius(sim.objects[i])
-        seen["table"].add(sim.scene.table), seen["pad"].add(sim.scene.pad), seen["lamps"].add(len(sim.scene.light.lamps))
+        seen["table"].add(sim.scene.table)
+        seen["pad"].add(sim.scene.pad)
+        seen["lamps"].add(len(sim.scene.light.lamps))
         seen["shape"] |= {o.shape for o in sim.objects}
         seen["colour"] |= set(names)
         seen["target"] |= {t.kind for t in sim.targets}
@@ -234,6 +237,43 @@ def test_another_process_sees_the_same_bytes():
     )
     runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout for _ in range(2)]
     assert runs[0] == runs[1] and len(runs[0]) > 60
+
+
+def test_a_data_set_holds_what_was_recorded_whoever_recorded_it(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    from armillary import progress
+    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.record import record
+
+    monkeypatch.setattr(progress, "QUIET", True)
+    small = {"frames": 4, "size": 32, "seed": 5, "cameras": ("front", "wrist"), "policy": "noise"}
+    record("tabletop-gripper-joints", tmp_path / "set", 1, workers=1, **small)
+    data = LeRobotDataset(record("tabletop-gripper-joints", tmp_path / "set", 2, workers=1, **small))
+    assert len(data) == 2 and list(data.cameras) == ["front", "wrist"]
+    kept, made = data.episode(1), sims.record_episode(Gripper("joints"), 6, "noise", 4, ("front", "wrist"), 32)
+    assert kept.spec == made.spec and (kept.actions == made.actions).all() and kept.id == made.id
+    assert set(kept.truth) == set(made.truth) and all((kept.truth[k] == made.truth[k]).all() for k in made.truth)
+
+
+def test_gymnasium_offers_both_ways_to_command():
+    gymnasium = pytest.importorskip("gymnasium")
+    from armillary.rollout import registry
+
+    registry.register()
+    for name, dim in (("TabletopGripper", 5), ("TabletopGripperJoints", 7)):
+        env = gymnasium.make(f"armillary/{name}-sim-v0", size=16)
+        picture, info = env.reset(seed=1)
+        assert picture.shape == (16, 16, 3) and info["instruction"] and env.action_space.shape == (dim,)
+        assert env.step(env.action_space.sample())[0].shape == (16, 16, 3)
+
+
+def test_opengl_draws_or_says_how_to_install_it():
+    code = (
+        "from armillary import sims, errors\ns = sims.make('tabletop-gripper', renderer='gl'); s.reset(0)\n"
+        "try: print(s.render(('wrist',), 32)['wrist'].shape)\nexcept errors.Failed as e: print(e)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "(32, 32, 3)" in said or "apt-get install libegl1" in said
 
 
 def test_bad_input_is_worded(sim):
