@@ -21,6 +21,7 @@ from armillary.errors import require
 
 BARE = 3.0  # mean squared slope, 8-bit steps a pixel, under which a point carries no information
 GUESSES = 48  # similarities through two points that are tried
+CELLS = 6  # the picture is divided into as many rows and columns where its growth is mapped
 HALT = 0.45  # pixels a pair under which a point stands still
 
 
@@ -35,6 +36,8 @@ class FlowRow:
         explained: share of points within a pixel of the similarity.
         still: share of the textured points near the rim that stand still.
         parallax: how far apart the middle two thirds of the points' own growth lie, in the unit of `zoom`; 0 for a lens that zooms.
+        growth: the median of the points' own growth in each cell of `CELLS` x `CELLS`, row by row, in the unit of `zoom`; NaN in a cell
+            that knows too little. Empty when nothing is known.
     """
 
     time: float
@@ -47,6 +50,7 @@ class FlowRow:
     explained: float
     still: float = 0.0
     parallax: float = 0.0
+    growth: tuple[float, ...] = ()
 
 
 class Flow:
@@ -118,6 +122,8 @@ def summarise(flow: np.ndarray, time: float, seconds: float, grey: np.ndarray) -
     du, dv = u - (tx + s * x - r * y), v - (ty + r * x + s * y)
     left, length = np.hypot(du, dv), np.hypot(u, v)
     scale = 1.0 / (max(h, w) * seconds)
+    at, own = _growth(x, y, du, dv, s, tensor, 0.15 * max(h, w))
+    low, high = _middle(own, 0.15, 0.85) if len(own) >= 24 else (0.0, 0.0)
     return FlowRow(
         time=time,
         x=tx * scale,
@@ -128,7 +134,8 @@ def summarise(flow: np.ndarray, time: float, seconds: float, grey: np.ndarray) -
         peak=_middle(length, 0.95)[0] * scale,
         explained=float((left < 1.0).mean()),
         still=_still(x / w, y / h, length, tensor),
-        parallax=_spread(x, y, du, dv, s, tensor, 0.15 * max(h, w)) / seconds,
+        parallax=(high - low) / seconds,
+        growth=_cells(x[at] / w, y[at] / h, own / seconds) if len(own) >= 24 else (),
     )
 
 
@@ -142,8 +149,10 @@ def _still(x: np.ndarray, y: np.ndarray, length: np.ndarray, tensor: np.ndarray)
     return float((length[rim] < HALT).mean()) if rim.sum() >= 12 else 0.0
 
 
-def _spread(x: np.ndarray, y: np.ndarray, du: np.ndarray, dv: np.ndarray, s: float, tensor: np.ndarray, least: float) -> float:
-    """Distance between the sixth and the last sixth of each point's growth about the centre, for points `least` pixels or more away.
+def _growth(
+    x: np.ndarray, y: np.ndarray, du: np.ndarray, dv: np.ndarray, s: float, tensor: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which points know their growth about the centre, and that growth. Only points `least` pixels or more away do.
 
     What is left over by the similarity (`du`, `dv`) has to point to the centre or away from it: depth does that, things that move by
     themselves seldom do. Of a point on an edge the growth is known only when the edge lies across the way to the centre.
@@ -151,11 +160,18 @@ def _spread(x: np.ndarray, y: np.ndarray, du: np.ndarray, dv: np.ndarray, s: flo
     away = x * x + y * y
     along = (tensor[0] * x * x + 2 * tensor[1] * x * y + tensor[2] * y * y) / np.maximum(away, 1e-6)
     out, aside = (du * x + dv * y), np.abs(dv * x - du * y)
-    good = (away > least * least) & (along > 0.5) & (aside < np.maximum(np.sqrt(away), 0.35 * np.abs(out)))
-    if good.sum() < 24:
-        return 0.0
-    low, high = _middle(s + out[good] / away[good], 0.15, 0.85)
-    return high - low
+    good = np.flatnonzero((away > least * least) & (along > 0.5) & (aside < np.maximum(np.sqrt(away), 0.35 * np.abs(out))))
+    return good, s + out[good] / away[good]
+
+
+def _cells(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
+    """Medians of `values` in the cells of the picture, whose points lie at `x`, `y` in [-0.5, 0.5]; NaN for under three values."""
+    column, row = (np.clip(((p + 0.5) * CELLS).astype(np.int64), 0, CELLS - 1) for p in (x, y))
+    cell = row * CELLS + column
+    ordered = values[np.lexsort((values, cell))]
+    count = np.bincount(cell, minlength=CELLS * CELLS)
+    middle = np.minimum(np.cumsum(count) - count + count // 2, len(ordered) - 1)
+    return tuple(np.where(count >= 3, ordered[middle], np.nan).tolist())
 
 
 def _tensor(grey: np.ndarray, grid: tuple[slice, slice]) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +16,16 @@ from typing import Any
 import numpy as np
 
 from armillary.curate.analyse import Look, Segment, Stored, join
-from armillary.curate.flow import FlowRow
+from armillary.curate.flow import CELLS, FlowRow
 from armillary.curate.shots import Transition
 from armillary.errors import Failed
 from armillary.media import VideoInfo
 from armillary.presets import from_json, to_json
 from armillary.store import atomic_path, write_bytes
 
-FORMAT = 2
-FLOW = tuple(f.name for f in dataclasses.fields(FlowRow))
+FORMAT = 3
+FLOW = tuple(f.name for f in dataclasses.fields(FlowRow) if f.name != "growth")
+BLANK = (math.nan,) * CELLS**2
 ARRAYS = ("times", "change", "change_peak", "luma", "contrast", "keys")
 
 
@@ -44,7 +46,8 @@ def save_segment(path: Path, segment: Segment) -> None:
         "head": np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8),
         "transitions": np.array([(t.start, t.end, t.score) for t in segment.transitions], np.float64).reshape(-1, 3),
         "gaps": np.array(segment.gaps, np.int64),
-        "flow": np.array([dataclasses.astuple(r) for r in segment.flow], np.float64).reshape(-1, len(FLOW)),
+        "flow": np.array([[getattr(r, n) for n in FLOW] for r in segment.flow], np.float64).reshape(-1, len(FLOW)),
+        "flow_growth": np.array([r.growth or BLANK for r in segment.flow], np.float64).reshape(-1, len(BLANK)),
         "look_times": np.array([k.time for k in segment.looks], np.float64),
         "look_measures": np.array([[k.measures.get(m, np.nan) for m in measures] for k in segment.looks], np.float64),
         "look_vectors": np.array([k.vector for k in segment.looks], np.float32),
@@ -87,7 +90,10 @@ def _segment(head: dict[str, Any], a: dict[str, np.ndarray], pictures: Path) -> 
         info=from_json(VideoInfo, head["info"]),
         end=float(head["end"]),
         transitions=tuple(Transition(k, int(s), int(e), float(x)) for k, (s, e, x) in zip(head["kinds"], a["transitions"])),
-        flow=tuple(FlowRow(*(float(x) for x in row)) for row in a["flow"]),
+        flow=tuple(
+            FlowRow(*row.tolist(), growth=() if np.isnan(growth).all() else tuple(growth.tolist()))
+            for row, growth in zip(a["flow"], a["flow_growth"], strict=True)
+        ),
         looks=looks,
         lost=int(head["lost"]),
         gaps=tuple(int(g) for g in a["gaps"]),

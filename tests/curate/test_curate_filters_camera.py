@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "curation"))
 from curate_scenes import texture
 
-from armillary.curate.filters.camera import CameraConfig, camera_of, jitter
+from armillary.curate.filters.camera import camera_of, jitter, relief
 from armillary.curate.filters.motion import MotionConfig
-from armillary.curate.flow import Flow, FlowRow, shift, summarise
+from armillary.curate.flow import CELLS, Flow, FlowRow, shift, summarise
 
 cv2 = pytest.importorskip("cv2")
 SHAKE = MotionConfig().max_shake
@@ -35,6 +35,9 @@ def moved(big, dx, dy):
     return big[100:280, 150:470].copy(), big[100 - dy : 280 - dy, 150 - dx : 470 - dx].copy()
 
 
+NEAR_BELOW = tuple(np.repeat(np.linspace(0.15, 0.45, CELLS), CELLS))
+
+
 def row(**changes):
     base = {"time": 0.0, "x": 0.0, "y": 0.0, "zoom": 0.0, "roll": 0.0, "objects": 0.0, "peak": 0.0, "explained": 1.0}
     return FlowRow(**{**base, **changes})
@@ -49,8 +52,9 @@ def row(**changes):
         ({"y": -0.1}, "tilt down"),
         ({"zoom": 0.3}, "zoom in"),
         ({"zoom": -0.3}, "zoom out"),
-        ({"zoom": 0.3, "parallax": 0.3}, "dolly in"),
-        ({"zoom": -0.3, "parallax": 0.3}, "dolly out"),
+        ({"zoom": 0.3, "growth": NEAR_BELOW}, "dolly in"),
+        ({"zoom": -0.3, "growth": tuple(-g for g in NEAR_BELOW)}, "dolly out"),
+        ({"zoom": 0.3, "growth": (0.3,) * CELLS**2}, "zoom in"),
         ({"roll": 0.3}, "roll ccw"),
         ({"roll": -0.3}, "roll cw"),
         ({"x": 0.1, "y": 0.09}, "moving"),
@@ -151,7 +155,18 @@ def test_growth_that_differs_is_a_dolly_and_growth_alone_is_a_zoom():
     assert deep.parallax > 0.05
     assert camera_of([flat] * 5, SHAKE).tag == "zoom in"
     assert camera_of([deep] * 5, SHAKE).tag == "dolly in"
-    assert CameraConfig().parallax < deep.parallax / deep.zoom
+
+
+def test_what_passes_by_is_no_relief():
+    """A zoom past which things move in a third of the pairs, each time through another part of the picture."""
+    rows = []
+    for k in range(9):
+        growth = np.full((CELLS, CELLS), 0.3)
+        if k % 3 == 0:
+            growth[:, k % CELLS : k % CELLS + 2] = 0.9
+        rows.append(row(zoom=0.3, parallax=0.3, growth=tuple(growth.ravel())))
+    assert relief(rows) < 0.05
+    assert camera_of(rows, SHAKE).tag == "zoom in"
 
 
 @pytest.mark.parametrize("kind", ["static", "pan left", "zoom in", "dolly out", "roll cw", "tilt up"])

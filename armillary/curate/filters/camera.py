@@ -5,7 +5,9 @@ zoom and roll (half of their rates, for the rim lies half a width away). A camer
 its greatest speed; one that goes two ways at once is `moving`; one whose speeds keep turning round is `handheld`, or `shaky` when it
 does so fast.
 
-A zoom whose growth differs from point to point is a camera that travels: `dolly`. Before a flat wall there is no difference to see.
+A picture that grows unevenly is seen by a camera that travels: `dolly`. How uneven it is (`relief`) is read off the median growth of each
+part of the picture over the whole clip, so that what passes by does not count, and growth towards the lower edge counts once more: a
+ground lies nearer there. Before a flat wall there is no difference to see, and such a dolly is called a zoom.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from armillary.curate.flow import FlowRow
+from armillary.curate.flow import CELLS, FlowRow
 
 NAMES = ("static", "pan", "tilt", "zoom", "roll", "dolly", "handheld", "shaky", "moving", "unknown")
 
@@ -32,7 +34,7 @@ class CameraConfig:
         straight: least part of the way that leads somewhere; below, the camera is held by hand (or moves to and fro).
         purpose: the same from which a camera is too purposeful to be called shaky: unevenness of a fast pan is not a shake.
         swift: speed from which such a camera is `moving` rather than `handheld`.
-        parallax: spread of the growth over growth from which a zoom is a dolly.
+        relief: from which a zoom is a dolly.
     """
 
     steady: float = 0.016
@@ -43,7 +45,7 @@ class CameraConfig:
     straight: float = 0.55
     purpose: float = 0.7
     swift: float = 0.15
-    parallax: float = 0.38
+    relief: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class CameraMotion:
     """Args:
     tag: a word of `NAMES` and, where there is one, a direction: that of the camera, so a picture that slides left is `pan right`.
     strength: mean speed, widths a second. speeds: net speeds of the camera: pan (right), tilt (up), zoom (in), roll (clockwise).
-    shake: mean distance of the speed from its own running mean. straight: see `CameraConfig`. parallax: over growth.
+    shake: mean distance of the speed from its own running mean. straight: see `CameraConfig`. parallax: over growth, from pair to pair.
+    relief: over the whole clip, see the module; 0 where too little is known.
     """
 
     tag: str
@@ -60,6 +63,7 @@ class CameraMotion:
     shake: float
     straight: float
     parallax: float
+    relief: float
 
 
 def speeds_of(rows: list[FlowRow], c: CameraConfig) -> np.ndarray:
@@ -82,7 +86,7 @@ def camera_of(rows: list[FlowRow], max_shake: float, c: CameraConfig | None = No
     """The motion of a clip's camera; `unknown` without any row."""
     c = c or CameraConfig()
     if not rows:
-        return CameraMotion("unknown", 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
+        return CameraMotion("unknown", 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0.0)
     v = speeds_of(rows, c)
     length = np.sqrt((v**2).sum(1))
     trust = np.array([0.05 + r.explained for r in rows])  # where something fills the picture there is no camera to see
@@ -96,12 +100,35 @@ def camera_of(rows: list[FlowRow], max_shake: float, c: CameraConfig | None = No
     straight = float(np.sqrt((net**2).sum())) / max(strength, 1e-9)
     growth = abs(float(np.median([r.zoom for r in rows])))
     parallax = float(np.median([r.parallax for r in rows])) / max(growth, 1e-3)
-    tag = _word(net, strength, shake, straight, parallax, max_shake, c)
-    return CameraMotion(tag, strength, (net[0], net[1], net[2], net[3]), shake, straight, parallax)
+    uneven = relief(rows)
+    tag = _word(net, strength, shake, straight, uneven, max_shake, c)
+    return CameraMotion(tag, strength, (net[0], net[1], net[2], net[3]), shake, straight, parallax, uneven)
+
+
+def relief(rows: list[FlowRow]) -> float:
+    """Spread (15th to 85th percentile) of the cells' growth plus how much greater it is at the lower edge than at the upper, where it is;
+    both over the picture's own growth."""
+    known = [r for r in rows if r.growth]
+    if len(known) < 3:
+        return 0.0
+    maps = np.array([r.growth for r in known])
+    seen = np.isfinite(maps).sum(0) >= max(3, 0.3 * len(maps))
+    zoom = float(np.median([r.zoom for r in known]))
+    if seen.sum() < 8 or abs(zoom) < 1e-3:
+        return 0.0
+    own = np.nanmedian(maps[:, seen], axis=0) / zoom
+    low, high = np.percentile(own, [15, 85])
+    row, column = np.divmod(np.flatnonzero(seen), CELLS)
+    place = np.stack([np.ones(len(own)), (column + 0.5) / CELLS - 0.5, (row + 0.5) / CELLS - 0.5], 1)
+    weight = np.ones(len(own))
+    for _turn in range(4):  # a plane through the cells; those far off it count less
+        plane = np.linalg.lstsq(place * weight[:, None], own * weight, rcond=None)[0]
+        weight = 1.0 / np.sqrt(1.0 + ((own - place @ plane) / 0.1) ** 2)
+    return float(high - low + max(0.0, plane[2]))
 
 
 def _word(
-    net: np.ndarray, strength: float, shake: float, straight: float, parallax: float, max_shake: float, c: CameraConfig
+    net: np.ndarray, strength: float, shake: float, straight: float, uneven: float, max_shake: float, c: CameraConfig
 ) -> str:
     if shake > max_shake and straight < c.purpose:
         return "shaky"
@@ -114,5 +141,5 @@ def _word(
         return "moving"
     forward = net[first] > 0
     if first == 2:
-        return f"{'dolly' if parallax > c.parallax else 'zoom'} {'in' if forward else 'out'}"
+        return f"{'dolly' if uneven > c.relief else 'zoom'} {'in' if forward else 'out'}"
     return {0: ("pan left", "pan right"), 1: ("tilt down", "tilt up"), 3: ("roll ccw", "roll cw")}[int(first)][int(forward)]

@@ -66,6 +66,7 @@ class Motion:
             "camera_roll": roll,
             "camera_straight": camera.straight,
             "camera_parallax": camera.parallax,
+            "camera_relief": camera.relief,
             "shake": camera.shake,
         }
         return noted(
