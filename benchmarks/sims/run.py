@@ -45,6 +45,8 @@ def main() -> None:
     figures = {f"{name}: ms a picture and step, ours": 1e3 * r["ours_s"] / pictures for name, r in ratios.items()}
     progress.QUIET = True
     for name in sims.SIMS:
+        if name == "tabletop-gripper-joints":  # the same scene, pixels and physics as without the suffix
+            continue
         cameras = sims.make(name).cameras
         for some in dict.fromkeys((cameras[:1], cameras)):
             figures[f"{name}, {len(some)} camera{'s' * (len(some) > 1)}"] = recorded(name, some, 1 if options.quick else 3)
@@ -60,8 +62,8 @@ def recorded(name: str, cameras: tuple[str, ...], episodes: int) -> dict[str, fl
         record(name, f"{folder}/one", 1 + episodes, workers=1, **settings)
         cpu = (time.process_time() - began) / episodes
         began = time.monotonic()
-        record(name, f"{folder}/two", 3 * episodes, workers=2, **settings)
-        clock = (time.monotonic() - began) / (3 * episodes)
+        record(name, f"{folder}/two", 2 * episodes, workers=2, **settings)
+        clock = (time.monotonic() - began) / (2 * episodes)
     return {
         "CPU s an episode": round(cpu, 2),
         "a minute, two cores by CPU time": round(120 / cpu, 1),
