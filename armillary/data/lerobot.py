@@ -211,6 +211,7 @@ class LeRobotDataset:
             success=success,
             instruction=self._task(record, rows),
             caption=facts.get("caption", ""),
+            captions=facts.get("captions", {}),
             cameras=tuple(v for v in views if v.name in chosen),
             truth=truth,
         )

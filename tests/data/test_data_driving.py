@@ -84,6 +84,12 @@ def test_everything_comes_back(layout, drives, request):
             assert difference.mean() < 6, view
 
 
+def test_sentences_of_views_survive_a_recording(recorded, drives):
+    from armillary.data.lerobot import LeRobotDataset
+
+    assert LeRobotDataset(recorded).episode(0, cameras=()).captions == drives[0].captions
+
+
 def test_a_batch_holds_the_views_on_time(folders):
     data = config(folders).build()
     batch = data.batch(0, 3, 0)
