@@ -23,8 +23,15 @@ def draw(sim: Any, camera: str, size: int) -> np.ndarray:
         if sim.gl is not None:
             sim.gl.close()
         sim.gl = _renderer(sim.model, size)
-    sim.gl.update_scene(sim.data, camera=camera)
+    sim.gl.update_scene(sim.data, camera=camera, scene_option=_everything())
     return sim.gl.render().copy()
+
+
+def _everything() -> Any:
+    """Geoms of all groups: MuJoCo shows the first three only, and things that move may be in any."""
+    option = require("mujoco", "simulating").MjvOption()
+    option.geomgroup[:] = 1
+    return option
 
 
 def _renderer(model: Any, size: int) -> Any:

@@ -39,6 +39,9 @@ def _do(hand: Hand, task: Task, done: bool) -> np.ndarray:
     """The next command of a task."""
     if done and task.kind != "lift":
         return release(hand)
+    other = [int(k) for k in np.flatnonzero(hand.sim.held) if k != task.thing]
+    if other:  # first put down what is still in the hand
+        return carry(hand, other[0], np.array([*hand.sim.places[other[0], :2], 0.0]))
     if task.kind == "push":
         way = np.array(gripper_tasks.SIDES[task.side])
         return push(hand, task.thing, way)
