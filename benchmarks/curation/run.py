@@ -24,8 +24,7 @@ import shots
 def main() -> None:
     options = harness.arguments(__doc__ or "")
     quick = options.quick
-    ratios, figures = pace.figures(quick)
-    told: dict[str, Any] = {"pace": figures}
+    told: dict[str, Any] = {}
     parts = {
         "shots": lambda: shots.figures(quick),
         "cut": lambda: cut.figures(quick),
@@ -38,6 +37,7 @@ def main() -> None:
         print(
             json.dumps({name: told[name]}), file=sys.stderr, flush=True
         )  # half an hour of work should not be lost to the next part
+    ratios, told["pace"] = pace.figures(quick)
     harness.report(__file__, ratios, told, options)
 
 
