@@ -127,7 +127,8 @@ class Mixture:
             elif f.name == "views":
                 out[f.name] = self.views
             elif f.name in self.fields or f.name == "fps" or _follows(f.name, self.fields):
-                out[f.name] = torch.cat(values)
+                # In NumPy: a thread that works ahead must not start a second set of torch's threads.
+                out[f.name] = torch.from_numpy(np.concatenate([v.numpy() for v in values]))
         return Batch(**out)
 
 

@@ -13,7 +13,7 @@ from armillary.types import ActionSpec, Camera
 
 
 class Row(NamedTuple):
-    """One window: `entry`, its first frame `start`, and the sentence that was drawn for it."""
+    """One window: its `entry` (the `index`-th), its first frame `start`, and the sentence that was drawn for it."""
 
     entry: Entry
     index: int
