@@ -13,8 +13,8 @@ import numpy as np
 from armillary.sims import gripper_arm, gripper_things
 from armillary.sims.base import SceneObject
 from armillary.sims.gripper_things import AREA, Target
+from armillary.sims.light import Lamp, Light, Material
 from armillary.sims.mjcf import look, text
-from armillary.sims.raycast import Lamp, Light, Material
 
 TIMESTEP = 0.002
 CAMERAS = ("front", "side", "wrist")

@@ -17,8 +17,9 @@ from armillary.sims import optics
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.experiments import EXPERIMENTS, Experiment
 from armillary.sims.facts import shown
+from armillary.sims.light import Light, Material
 from armillary.sims.mjcf import look, text
-from armillary.sims.raycast import Light, Material, Picture, Raycaster
+from armillary.sims.raycast import Picture, Raycaster
 from armillary.sims.words import Fact, Facts, Thing
 from armillary.sims.words_tell import tell
 from armillary.types import ActionSpec, Camera

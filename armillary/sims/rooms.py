@@ -15,8 +15,9 @@ from armillary.errors import BadInput, require
 from armillary.sims import optics
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.experiments import COLOURS
+from armillary.sims.light import Light, Material
 from armillary.sims.mjcf import text
-from armillary.sims.raycast import Light, Material, Picture, Raycaster
+from armillary.sims.raycast import Picture, Raycaster
 from armillary.sims.words import Fact, Facts, Thing
 from armillary.sims.words_tell import tell
 from armillary.types import ActionSpec, Camera

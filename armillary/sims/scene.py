@@ -11,8 +11,8 @@ import numpy as np
 
 from armillary.sims.base import SceneObject
 from armillary.sims.kinematics import elbow_up
+from armillary.sims.light import Light, Material
 from armillary.sims.mjcf import look, text
-from armillary.sims.raycast import Light, Material
 
 TRAY = (0.27, 0.24)  # inner half extents
 RIM = 0.012  # half thickness

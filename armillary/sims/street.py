@@ -8,8 +8,8 @@ import numpy as np
 
 from armillary.sims.base import SceneObject
 from armillary.sims.experiments import COLOURS
+from armillary.sims.light import Light, Material
 from armillary.sims.mjcf import text
-from armillary.sims.raycast import Light, Material
 
 WIDTH, LANE = 8.0, 3.6  # metres of the road and of a lane
 PIECE = 8.0  # metres of a road's piece

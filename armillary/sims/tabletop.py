@@ -15,8 +15,9 @@ from armillary.errors import BadInput, require
 from armillary.sims import language, optics, scene
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.facts import shown
+from armillary.sims.light import Light
 from armillary.sims.policies import POLICIES
-from armillary.sims.raycast import Light, Picture, Raycaster
+from armillary.sims.raycast import Picture, Raycaster
 from armillary.sims.words import Facts
 from armillary.sims.words_tell import tell
 from armillary.types import ActionSpec, Camera

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from armillary.sims import optics
-from armillary.sims.raycast import Light, Material, Raycaster
+from armillary.sims.light import Light, Material
+from armillary.sims.raycast import Raycaster
 from armillary.sims.tabletop import Tabletop
 from armillary.types import Camera
 
