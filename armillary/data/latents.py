@@ -101,10 +101,10 @@ class LatentsDataset:
             )
         self.alone = self.ref.temporal == 1 and not tokenizer.config.video
         self.latent_frames = 1 + (self.frames - 1) // self.ref.temporal
-        self.text = config.text
         self.encoder = texts.load(config.text) if config.text else None
+        self.text = self.encoder.name if self.encoder else ""  # where weights matter the name says which
         self.text_dim = self.encoder.dim if self.encoder else 0
-        self.hash = hashlib.sha256(f"{source.hash}/{self.ref.sha256}/{config.text}".encode()).hexdigest()
+        self.hash = hashlib.sha256(f"{source.hash}/{self.ref.sha256}/{self.text}".encode()).hexdigest()
         self._told = False
         seen = {"tokens" if self.ref.vocab else "latents", *({"context"} if self.encoder else ())}
         self.fields = frozenset(seen) | source.fields - {"video"}

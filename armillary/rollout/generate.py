@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from armillary import guard, media, text
-from armillary.errors import BadInput
+from armillary.errors import BadInput, Failed
+from armillary.progress import say
 from armillary.rollout.actions import resolve_actions
 from armillary.rollout.dreamer import Dreamer
 from armillary.types import Rollout, Verdict
@@ -36,6 +37,7 @@ def generate(
     steps: int | None = None,
     guidance: float = 0.0,
     negative: str = "",
+    upsample: text.Upsampler | None = None,
     sampling: dict[str, Any] | None = None,
     gate: guard.Gate | guard.Open | None = None,
     out: str | Path | None = None,
@@ -51,6 +53,8 @@ def generate(
         num_frames: frames of the whole video, the given ones counted.
         num_given: how many frames of `video` or `frames` to keep, counted from its end; all that fit by default.
         seed: same seed, same machine type, same bytes.
+        upsample: makes a longer prompt of `prompt`, which the guard is asked about as well; where none comes the prompt is taken as it is,
+            and the sidecar says why.
         steps, guidance, negative, sampling: passed to the sampler; `None` leaves the world's own default.
         gate: the guard; None is the default one, `guard.Open()` none at all (recorded).
         out: the mp4 to write; its sidecar takes the suffix .json.
@@ -76,12 +80,18 @@ def generate(
     if asked:
         verdicts += gate.check_prompt(asked)
         guard.raise_if_blocked(verdicts)
+    read, upsampled = prompt, None
+    if prompt and upsample is not None:
+        read, upsampled = _upsampled(upsample, prompt, given, dreamer)
+        if read != prompt:
+            verdicts += gate.check_prompt(" ".join(filter(None, (read, negative))))
+            guard.raise_if_blocked(verdicts)
 
     known = 0 if given is None else len(given)
     further = _further(dreamer, known, num_frames)
     plan, how = resolve_actions(actions, dreamer.world.action_spec, further, seed)
-    options = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(sampling or {})
-    made = dreamer.dream(given, further, prompt=prompt, negative=negative, actions=plan, seed=seed, **options)
+    options: dict[str, Any] = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(sampling or {})
+    made = dreamer.dream(given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options)
     pixels = made if given is None else np.concatenate([given, made])
     after, pixels = gate.check_frames(pixels, dreamer.fps)
     verdicts += after
@@ -92,6 +102,7 @@ def generate(
         "world": {"name": dreamer.world.name, "sha256": dreamer.world.sha256, "family": dreamer.world.family},
         "tokenizer": {"name": Path(dreamer.world.tokenizer.name).name, "sha256": dreamer.tokenizer.sha256},
         "prompt": prompt,
+        **({"upsampled": upsampled} if upsampled is not None else {}),
         "negative": negative,
         "given": {"frames": known, "source": str(image or video or ("array" if frames is not None else ""))},
         "actions": {"source": how, "values": None if plan is None else np.round(plan.astype(float), 6).tolist()},
@@ -106,6 +117,16 @@ def generate(
         path = str(media.write_video(out, pixels, dreamer.fps))
         guard.seal(out, sidecar)
     return Rollout(pixels, dreamer.fps, known, plan, prompt, seed, verdicts, sidecar, path)
+
+
+def _upsampled(upsample: text.Upsampler, prompt: str, given: np.ndarray | None, dreamer: Dreamer) -> tuple[str, dict[str, str]]:
+    """(the prompt that the world reads, its record). An upsampler that fails costs the longer prompt, not the dream."""
+    try:
+        made = upsample.upsample(prompt, None if given is None else given[-1], dreamer.fits)
+    except Failed as error:
+        say(f"warning: the prompt is taken as it is. {error}")
+        return prompt, {"by": upsample.name, "text": prompt, "error": str(error)}
+    return made, {"by": upsample.name, "text": made}
 
 
 def _given(

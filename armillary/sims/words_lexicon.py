@@ -1,7 +1,8 @@
 """The simulators' vocabulary: every way a colour, a shape, an action or a setting is named. Plain tables; the first entry is the plainest.
 
 An entry that begins with `~` is held out: `words_tell` uses it only when asked for held-out wordings, so that what is trained on captions
-can be tested on words and sentences it has never met. A reader (`words_read`) knows all of them.
+can be tested on words and sentences it has never met. Colours and shapes that are held out are new phrases, most with a word in them that
+can be known (`cherry red`): that `jade` is green cannot be guessed by anyone who has not met it. A reader (`words_read`) knows all of them.
 """
 
 from __future__ import annotations
@@ -9,43 +10,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 COLOURS: dict[str, tuple[str, ...]] = {
-    "red": ("red", "bright red", "crimson", "scarlet", "~cherry red", "~ruby"),
-    "green": ("green", "leaf green", "emerald", "grass-coloured", "~forest green", "~jade"),
-    "blue": ("blue", "deep blue", "cobalt", "azure", "~royal blue", "~sapphire"),
-    "yellow": ("yellow", "bright yellow", "lemon", "golden", "~canary yellow", "~amber"),
-    "orange": ("orange", "bright orange", "tangerine", "~pumpkin orange"),
-    "purple": ("purple", "violet", "~deep purple", "~plum"),
+    "red": ("red", "bright red", "crimson", "scarlet", "ruby", "~cherry red", "~deep red"),
+    "green": ("green", "leaf green", "emerald", "grass-coloured", "jade", "~forest green", "~dark green"),
+    "blue": ("blue", "deep blue", "cobalt", "azure", "sapphire", "~royal blue", "~sky blue"),
+    "yellow": ("yellow", "bright yellow", "lemon", "golden", "amber", "~canary yellow", "~sun yellow"),
+    "orange": ("orange", "bright orange", "tangerine", "~pumpkin orange", "~vivid orange"),
+    "purple": ("purple", "violet", "plum", "~deep purple"),
     "white": ("white", "snow-white", "~off-white"),
     "black": ("black", "jet black", "~coal black"),
-    "cyan": ("cyan", "turquoise", "~bright cyan", "~teal"),
+    "cyan": ("cyan", "turquoise", "teal", "~bright cyan"),
     "pink": ("pink", "rose-coloured", "~light pink"),
 }
 SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
     "tabletop": {
-        "block": ("block", "cube", "box", "~square block", "~brick"),
+        "block": ("block", "cube", "box", "brick", "~square block"),
         "cylinder": ("cylinder", "puck", "drum", "~round piece", "~short cylinder"),
-        "bar": ("bar", "stick", "beam", "long block", "~long bar", "~strip"),
+        "bar": ("bar", "stick", "beam", "long block", "strip", "~long bar"),
         "tee": ("tee", "T-shaped piece", "T-shape", "~T", "~T-shaped block"),
     },
     "physics": {
-        "block": ("block", "cube", "box", "~square block", "~brick"),
+        "block": ("block", "cube", "box", "brick", "~square block"),
         "cylinder": ("cylinder", "drum", "~round block", "~short cylinder"),
-        "ball": ("ball", "sphere", "~round ball", "~orb"),
+        "ball": ("ball", "sphere", "orb", "~round ball"),
         "pill": ("pill", "capsule", "~rounded rod"),
-        "slab": ("slab", "thin board", "plate", "~flat slab", "~panel"),
-        "wheel": ("wheel", "disc", "top", "~spinning disc", "~flywheel"),
+        "slab": ("slab", "thin board", "plate", "panel", "~flat slab"),
+        "wheel": ("wheel", "disc", "top", "flywheel", "~spinning disc"),
     },
     "rooms": {
         "table": ("table", "desk", "~wide table"),
-        "shelf": ("shelf", "bookcase", "~tall shelf", "~shelving unit"),
-        "crate": ("crate", "box", "chest", "~big crate", "~trunk"),
-        "pillar": ("pillar", "column", "~round pillar", "~post"),
+        "shelf": ("shelf", "bookcase", "shelving unit", "~tall shelf"),
+        "crate": ("crate", "box", "chest", "trunk", "~big crate"),
+        "pillar": ("pillar", "column", "post", "~round pillar"),
         "globe": ("globe", "sphere on a stand", "~big globe"),
-        "sofa": ("sofa", "couch", "~long sofa", "~settee"),
+        "sofa": ("sofa", "couch", "settee", "~long sofa"),
     },
     "driving": {
-        "car": ("car", "automobile", "passenger car", "~small car", "~sedan"),
-        "van": ("van", "delivery van", "~transporter", "~tall van"),
+        "car": ("car", "automobile", "passenger car", "sedan", "~small car"),
+        "van": ("van", "delivery van", "transporter", "~tall van"),
     },
 }
 WORLD_COLOURS = {
@@ -131,8 +132,8 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         "right": ("bending to the right", "in a bend to the right", "~curving rightwards"),
     },
     "pace": {
-        "faster": ("speeding up", "gathering speed", "~accelerating"),
-        "slower": ("slowing down", "losing speed", "~braking"),
+        "faster": ("speeding up", "gathering speed", "accelerating", "~picking up speed"),
+        "slower": ("slowing down", "losing speed", "braking", "~slowing more and more"),
     },
     "light": {
         "left": ("from the left", "from the left-hand side", "~out of the left"),
@@ -141,7 +142,7 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "table": {
         "grey": ("grey", "plain grey", "gray", "~stone-grey"),
-        "wooden": ("wooden", "brown wooden", "~wood-grained", "~oak"),
+        "wooden": ("wooden", "brown wooden", "oak", "~wood-grained"),
         "checkered": ("checkered", "chequered", "~checkerboard"),
     },
     "floor": {
@@ -152,18 +153,18 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         "carpet": ("on a carpet", "on a carpeted floor", "~on a rug"),
     },
     "street": {
-        "grass": ("a country road", "a road through fields", "~a rural road"),
-        "paving": ("a city street", "a street in town", "~an urban street"),
+        "grass": ("a country road", "a road through fields", "a rural road", "~a road in the country"),
+        "paving": ("a city street", "a street in town", "an urban street", "~a street in the city"),
         "sand": ("a road through sand", "a desert road", "~a sandy road"),
         "snow": ("a road through snow", "a snowy road", "~a road between fields of snow"),
     },
     "weather": {
-        "clear": ("in clear weather", "on a clear day", "under a blue sky", "~in sunshine"),
-        "overcast": ("under an overcast sky", "on a cloudy day", "~under grey clouds"),
+        "clear": ("in clear weather", "on a clear day", "under a blue sky", "in sunshine", "~in clear bright weather"),
+        "overcast": ("under an overcast sky", "on a cloudy day", "under grey clouds", "~under cloudy skies"),
         "rain": ("in the rain", "on a rainy day", "~in rainy weather"),
-        "fog": ("in fog", "on a foggy day", "~in the mist"),
-        "dusk": ("at dusk", "in the evening light", "~at sunset"),
-        "night": ("at night", "in the dark", "~by night"),
+        "fog": ("in fog", "on a foggy day", "in the mist", "~in foggy weather"),
+        "dusk": ("at dusk", "in the evening light", "at sunset", "~in the light of dusk"),
+        "night": ("at night", "in the dark", "by night", "~in the dark of night"),
     },
 }
 # Camera name of a world -> how a caption says it.

@@ -96,6 +96,7 @@ THROWN = ("throw",)
 # Words that add no fact of their own.
 COMMON = set(
     """
+back thing things object objects item items piece gets got getting next past onto
 a about above after air all alone along among an and another approach approached approaches approaching are around as
 at axis badly balance balanced be been beginning behind being both by came camera cameras cars clip come comes coming
 consists create did do does down drive each ego else end everything experiment falling falls fast faster film filmed
@@ -204,6 +205,8 @@ def phrases(world: str) -> Mapping[str, tuple[str, ...]]:
         for phrase, kind in ABOUT.items():
             put(phrase, "about", kind)
     if world == "driving":
+        for going in ("goes", "is going", "went", "was going"):
+            put(f"the drive {going}", "be")  # along a street, whether or not the car stands now
         for phrase, kind in TRAFFIC.items():
             put(phrase, "traffic", kind)
     for value, bases in MOVES.get(world, {}).items():

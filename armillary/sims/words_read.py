@@ -31,7 +31,7 @@ class Reading:
 NOBODY: Token = ("actor",)
 # Where one statement ends: stops, and an `and` that a new subject follows.
 SENTENCE = re.compile(
-    r"[.;!?]|, (?:while|whereas) |, and "
+    r"[.;!?]|,? (?:while|whereas) |, and "
     r"(?=(?:an?|the|it|its|there|in|on|by|to|left|right|behind|what|light|shadows|all|everything|no|straight|near)\b)"
 )
 

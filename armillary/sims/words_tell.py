@@ -25,6 +25,7 @@ from armillary.sims.words import Fact, Facts, Thing
 from armillary.sims.words_patterns import LONG, MIDDLE, SHORT
 from armillary.sims.words_verbs import STATIVE, inflect
 
+PLACE = {"tabletop": ("table",), "driving": ("street", "weather")}  # what the sentence about a place needs to know
 Length = Literal["short", "middle", "long", "plain"]
 Split = Literal["train", "held"]
 
@@ -215,7 +216,8 @@ def _things(pen: Pen, facts: Facts) -> str:
 def _long(pen: Pen, facts: Facts) -> list[str]:
     """Place, things and relations before or after what happens; camera and light wherever they fall."""
     w = facts.world
-    place = [pen.write(pen.pattern(LONG[f"place {w}"]), _slots(pen, facts))] if f"place {w}" in LONG else []
+    settled = all(facts.way(k) for k in PLACE[w]) if w in PLACE else False
+    place = [pen.write(pen.pattern(LONG[f"place {w}"]), _slots(pen, facts))] if settled else []
     events_first = pen.chance(0.35) and w in ("tabletop", "driving", "rooms")
 
     def events() -> list[str]:
@@ -228,7 +230,8 @@ def _long(pen: Pen, facts: Facts) -> list[str]:
         return _clauses(pen, facts, ("push", "shove", "move"))
 
     def scenery() -> list[str]:
-        out = [_things(pen, facts)] if facts.things else _clauses(pen, facts, ("empty",))
+        shown = facts.things and (w != "physics" or facts.way("floor"))
+        out = [_things(pen, facts)] if shown else _clauses(pen, facts, ("empty",))
         relations = _clauses(pen, facts, ("left of", "behind", "ahead", "oncoming", "following"))
         return [*out, *[relations[int(i)] for i in pen.rng.permutation(len(relations))]]
 

@@ -2,6 +2,6 @@
 
 from armillary.text.encoders import ENCODERS, TextEncoder, load
 from armillary.text.prompt import check_prompt
-from armillary.text.upsample import UPSAMPLERS, Upsampler
+from armillary.text.upsample import UPSAMPLERS, Upsampler, upsampler
 
-__all__ = ["ENCODERS", "UPSAMPLERS", "TextEncoder", "Upsampler", "check_prompt", "load"]
+__all__ = ["ENCODERS", "UPSAMPLERS", "TextEncoder", "Upsampler", "check_prompt", "load", "upsampler"]

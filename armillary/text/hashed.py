@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from armillary.errors import BadInput
+from armillary.text import pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +76,11 @@ class HashEncoder:
                 values[row, place, -POSITION:] = _place(place)
                 mask[row, place] = True
         return torch.from_numpy(values), torch.from_numpy(mask)
+
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """See `TextEncoder.pooled`: the mean of the words' own parts, whatever their order."""
+        values, mask = self.encode(texts, cut=True)
+        return pool.mean(values[..., :-POSITION], mask)
 
 
 def _direction(key: str, dim: int) -> np.ndarray:

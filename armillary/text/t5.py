@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from armillary.errors import BadInput, require
 from armillary.store import read_json
+from armillary.text import pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,3 +76,7 @@ class T5Encoder:
             hidden = model(input_ids=made.input_ids.to(self.device), attention_mask=made.attention_mask.to(self.device))
         values = hidden.last_hidden_state.float().cpu()
         return values * mask.unsqueeze(-1), mask
+
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """See `TextEncoder.pooled`."""
+        return pool.mean(*self.encode(texts, cut=True))

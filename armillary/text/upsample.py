@@ -1,38 +1,44 @@
 """The prompt upsampler: worlds are trained on long captions, people write short prompts (paper section 5).
 
-`endpoint` asks any server that speaks the chat-completions protocol (vLLM, SGLang, Ollama, llama.cpp or a hosted one); `template` needs
-nothing and only puts the prompt into a caption's form. What comes back has passed no guard: ask it again with the upsampled text.
+`small` needs nothing but the shipped weights and knows the simulators' words; `endpoint` asks any server that speaks the chat-completions
+protocol; `local` runs a language model, or one that sees, from a folder; `template` only puts the prompt into a caption's form. What comes
+back has passed no guard: ask it again with the upsampled text.
 """
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
 import re
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from armillary.errors import BadInput, Failed
-from armillary.progress import say
-from armillary.text.prompt import check_prompt
+import numpy as np
 
-LIMIT = 2000  # characters of a prompt given and of one made
-INSTRUCTION = (
-    "You turn a short prompt for a video generator into one caption of at most 100 words, as a careful viewer would describe the finished "
-    "video: first who or what is seen and what it does, then the surroundings, the light and how the camera behaves. Keep every subject, "
-    "number, colour, direction and action of the prompt. Add no further subject, event or writing. Answer with the caption alone."
-)
+from armillary.errors import BadInput, did_you_mean
+from armillary.text.keep import LIMIT, Fits, sentence
+from armillary.text.prompt import check_prompt
+from armillary.text.upsample_endpoint import EndpointUpsampler
+from armillary.text.upsample_local import LocalUpsampler
+from armillary.text.upsample_small import SmallUpsampler
 
 
 class Upsampler(Protocol):
-    """`upsample(prompt)` gives a longer one that says the same."""
+    """Makes a longer prompt that says the same. `name` goes into the record of what it made."""
 
-    def upsample(self, prompt: str) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+    def upsample(self, prompt: str, image: np.ndarray | None = None, fits: Fits | None = None) -> str:
+        """A longer prompt.
+
+        Args:
+            image: the first frame, uint8 `h w 3`, where the video is to go on from one; whoever cannot see it invents nothing.
+            fits: whether the world's text encoder takes in the whole of a text.
+
+        Raises:
+            BadInput: the prompt is none, or the upsampler is not set up. Failed: nothing usable came; the prompt was not replaced.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,96 +53,42 @@ class TemplateUpsampler:
     view: str = "The scene is seen from one fixed camera."
     manner: str = "The motion is continuous and physically plausible, without cuts."
 
-    def upsample(self, prompt: str) -> str:
-        text = " ".join(check_prompt(prompt, LIMIT).split())
-        text = text[0].upper() + text[1:]
-        if text[-1] not in ".!?。！？":
-            text += "."
+    @property
+    def name(self) -> str:
+        return "template"
+
+    def upsample(self, prompt: str, image: np.ndarray | None = None, fits: Fits | None = None) -> str:
+        text = sentence(check_prompt(prompt, LIMIT))
         if len(text.split()) >= 40:
             return text
         said = text.casefold()
-        parts = [text]
+        more = []
         if self.view and not re.search(r"\b(camera|view|shot|angle|pov|footage|close-?up)\b", said):
-            parts.append(self.view)
+            more.append(self.view)
         if self.manner and not re.search(r"\b(cuts?|montage|plausibl[ey])\b", said):
-            parts.append(self.manner)
-        return " ".join(parts)
+            more.append(self.manner)
+        while more and fits is not None and not fits(" ".join([text, *more])):
+            more.pop()
+        return " ".join([text, *more])
 
 
-@dataclass(frozen=True)
-class EndpointUpsampler:
-    """Asks a chat-completions server.
-
-    Args:
-        url: its base, such as `http://localhost:8000/v1`; `$ARMILLARY_UPSAMPLER_URL` when empty.
-        model: its name there; `$ARMILLARY_UPSAMPLER_MODEL` when empty.
-        key: sent as a bearer token; `$ARMILLARY_UPSAMPLER_KEY` when empty, none when that is too. It is in no message and no repr.
-        timeout: seconds for each try; `retries`: further tries after a refusal that may pass (429, 5xx, no connection).
-        wait: seconds before the second try; doubled each time.
-    """
-
-    url: str = ""
-    model: str = ""
-    key: str = ""
-    timeout: float = 60.0
-    retries: int = 2
-    wait: float = 1.0
-    max_tokens: int = 512
-    temperature: float = 0.01
-
-    def __repr__(self) -> str:
-        return f"EndpointUpsampler(url={self.url!r}, model={self.model!r})"
-
-    def upsample(self, prompt: str) -> str:
-        """The server's caption.
-
-        Raises:
-            BadInput: no address or model is named, or the address is none. Failed: no usable answer came; the prompt was not replaced.
-        """
-        prompt = check_prompt(prompt, LIMIT)
-        url = (self.url or os.environ.get("ARMILLARY_UPSAMPLER_URL", "")).rstrip("/")
-        model = self.model or os.environ.get("ARMILLARY_UPSAMPLER_MODEL", "")
-        key = self.key or os.environ.get("ARMILLARY_UPSAMPLER_KEY", "")
-        if not url or not model:
-            raise BadInput("The upsampler's server is not named: set ARMILLARY_UPSAMPLER_URL and ARMILLARY_UPSAMPLER_MODEL.")
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise BadInput(f"The upsampler's address begins with http:// or https://; got {url!r}.")
-        body = {
-            "model": model,
-            "messages": [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": prompt}],
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-        }
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode(), headers, method="POST")
-        answer = self._ask(request, url)
-        try:
-            said = json.loads(answer)["choices"][0]["message"]["content"]
-            return check_prompt(said, LIMIT)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise Failed(f"{url} answered with something that holds no caption ({error}): {answer[:200]!r}") from error
-
-    def _ask(self, request: urllib.request.Request, url: str) -> bytes:
-        for left in range(self.retries, -1, -1):
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                    return response.read(1 << 20)
-            except urllib.error.HTTPError as error:
-                detail = error.read(300).decode(errors="replace")
-                if left == 0 or (error.code != 429 and error.code < 500):
-                    raise Failed(f"{url} refused with HTTP {error.code}: {detail}") from error
-                reason = f"HTTP {error.code}"
-            except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-                if left == 0:
-                    raise Failed(f"{url} gave no answer in {self.retries + 1} tries: {error}") from error
-                reason = str(error)
-            pause = self.wait * 2 ** (self.retries - left)
-            say(f"The upsampler at {url} did not answer ({reason}); trying again in {pause:g} s.")
-            time.sleep(pause)
-        raise AssertionError("the loop returns or raises")
-
-
-UPSAMPLERS: dict[str, type[TemplateUpsampler] | type[EndpointUpsampler]] = {
+UPSAMPLERS: dict[str, type[Upsampler]] = {
+    "small": SmallUpsampler,
     "template": TemplateUpsampler,
     "endpoint": EndpointUpsampler,
+    "local": LocalUpsampler,
 }
+
+
+def upsampler(name_or_folder: str | Path = "small") -> Upsampler:
+    """An upsampler by its name in `UPSAMPLERS`, or the folder of a language model.
+
+    Raises:
+        BadInput: there is neither.
+    """
+    name = str(name_or_folder)
+    if name in UPSAMPLERS:
+        return UPSAMPLERS[name]()
+    if Path(name).is_dir():
+        return LocalUpsampler(Path(name))
+    raise BadInput(did_you_mean("upsampler", name, UPSAMPLERS) + " The folder of a language model works too.")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from armillary.errors import BadInput
 from armillary.types import Rollout
@@ -24,6 +27,7 @@ def generate(
     steps: int | None = None,
     guidance: float = 0.0,
     negative: str = "",
+    upsample: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[BACKEND]")] = None,
     sampling: tuple[str, ...] = (),
     guard: bool = True,
     out: Path = Path("dream.mp4"),
@@ -47,11 +51,14 @@ def generate(
         steps: denoising steps a frame.
         guidance: how strongly to follow the prompt; 0 is off (convention: cond + g (cond - uncond)).
         negative: what is not to be seen.
+        upsample: make a long prompt of the short one: `small` (the default one, built in), `template`, `endpoint`, or the folder of a
+            language model. The guard is asked about it too, and the sidecar holds it.
         sampling: further name=value settings of the world's own sampler, such as temperature=0.9.
         guard: ask the guard (--no-guard is recorded in the sidecar).
         out: the mp4 to write.
     """
     from armillary import guard as guards
+    from armillary import text
     from armillary.rollout.dreamer import Dreamer
     from armillary.rollout.generate import generate as dream
     from armillary.store import check_writable
@@ -59,6 +66,11 @@ def generate(
     if samples < 1:
         raise BadInput(f"--samples is at least 1; got {samples}.")
     check_writable(out.parent)
+    if upsample and len(upsample) > 1:
+        raise BadInput(f"--upsample takes one upsampler; got {', '.join(upsample)}. Put the world before it.")
+    longer = None if upsample is None else text.upsampler(*upsample)
+    if longer is not None and not prompt:
+        raise BadInput("--upsample wants a --prompt to make longer.")
     gate = guards.default_gate() if guard else guards.Open()
     dreamer = Dreamer(world)
     made = []
@@ -77,6 +89,7 @@ def generate(
                 steps=steps,
                 guidance=guidance,
                 negative=negative,
+                upsample=longer,
                 sampling=dict(map(_setting, sampling)),
                 gate=gate,
                 out=path,

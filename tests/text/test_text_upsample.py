@@ -4,10 +4,12 @@ import http.server
 import json
 import threading
 
+import numpy as np
 import pytest
 
 from armillary.errors import BadInput, Failed
-from armillary.text.upsample import EndpointUpsampler, TemplateUpsampler
+from armillary.text.upsample import TemplateUpsampler, upsampler
+from armillary.text.upsample_endpoint import EndpointUpsampler
 
 
 @pytest.fixture
@@ -111,3 +113,37 @@ def test_template_keeps_every_word_and_adds_only_the_view():
     long = "word " * 40
     assert up.upsample(long) == long.strip().capitalize() + "."
     assert TemplateUpsampler("", "").upsample("x") == "X."
+
+
+def test_endpoint_shows_the_picture(server):
+    server.answers = [said("A red block on a grey table.")]
+    EndpointUpsampler(server.url, "sees").upsample("red block", np.full((8, 8, 3), 90, np.uint8))
+    picture, words = server.asked[0][2]["messages"][-1]["content"]
+    assert picture["image_url"]["url"].startswith("data:image/jpeg;base64,") and words["text"] == "red block"
+    assert "first frame" in server.asked[0][2]["messages"][0]["content"]
+
+
+def test_no_answer_loses_or_contradicts_what_was_asked(server):
+    up = EndpointUpsampler(server.url, "m")
+    server.answers = [said("A red block slides over a wooden table.")]  # where to?
+    assert up.upsample("push the red block to the left") == (
+        "Push the red block to the left. A red block slides over a wooden table."
+    )
+    server.answers = [said("A robot arm pushes the red block to the right.")]
+    with pytest.raises(Failed, match="contradicts"):
+        up.upsample("push the red block to the left")
+    server.answers = [said("A robot arm pushes the red block to the left.")]
+    with pytest.raises(Failed, match="longer than this world reads"):
+        up.upsample("push the red block to the left", fits=lambda t: len(t) < 20)
+
+
+def test_upsamplers_by_name(tmp_path):
+    assert upsampler().name == "small" and upsampler("template").name == "template"
+    assert upsampler(tmp_path).folder == tmp_path
+    with pytest.raises(BadInput, match="Did you mean 'template'"):
+        upsampler("templat")
+
+
+def test_template_fits():
+    up = TemplateUpsampler()
+    assert up.upsample("a red block", fits=lambda t: len(t) < 60) == "A red block. The scene is seen from one fixed camera."

@@ -1,0 +1,117 @@
+"""Does a dreamed tabletop do what a short prompt says, more often with the prompt upsampler than without?
+
+    python benchmarks/text/follow.py [--prompts 40] [--world tabletop-ar] [--save]
+
+Prompts are short held-out wordings of held-out scenes (`recipes/text.py`); each names one thing, its colour and the side it goes to. The
+world dreams 17 frames from the prompt alone. Judged is, by colours learned from rendered scenes (`evaluate/objects.py`), whether the named
+colour is there at all, and whether what has it ends up shifted to the named side. `simulator` is the same judgement of the simulator's own
+clips: the most there is to reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from armillary import media, sims
+from armillary.evaluate.objects import ColourTracker, Scene
+from armillary.recipes.text import HELD_SEED
+from armillary.rollout.dreamer import Dreamer
+from armillary.sims.language import SIDES
+from armillary.sims.words_tell import tell
+from armillary.text import upsampler
+
+COLOURS = ("red", "green", "blue", "yellow")
+FRAMES, SIZE = 17, 64
+THERE, MOVED = 12, 1.5  # pixels of the colour, and pixels of way, at 64
+
+
+def clip(seed: int) -> tuple[np.ndarray, Any, Any]:
+    """(frames of a played episode, its simulator, its truth)."""
+    sim = sims.make("tabletop")
+    episode = sims.record_episode(sim, seed, "expert", FRAMES, size=128)
+    return media.fit(episode.frames["front"], (SIZE, SIZE)), sim, episode.truth
+
+
+def tracker() -> ColourTracker:
+    """The four colours, each learned from the first scene in which it shows."""
+    pictures, points, areas, names = [], [], [], []
+    for seed in range(20):
+        frames, sim, truth = clip(seed)
+        scene = Scene.read(truth, SIZE)
+        assert scene is not None
+        for k, thing in enumerate(sim.objects):
+            if thing.colour not in names and not scene.hidden[0, k] and scene.area[0, k] > 40:
+                pictures.append(frames[0])
+                points.append(scene.position[0, k])
+                areas.append(scene.area[0, k])
+                names.append(thing.colour)
+    return ColourTracker.learn(np.stack(pictures), np.stack(points), np.array(areas), names)
+
+
+def judged(track: ColourTracker, frames: np.ndarray, colour: str, side: str) -> tuple[bool, bool]:
+    """Whether the colour is there in the first frames, and whether it ends up shifted to the side."""
+    found = track.track(frames)
+    k = track.names.index(colour)
+    first, last = slice(0, 3), slice(-3, None)
+    there = bool(np.median(found.area[first, k]) >= THERE)
+    if not there or np.median(found.area[last, k]) < THERE / 2:
+        return there, False
+    shift = np.nanmedian(found.position[last, k], 0) - np.nanmedian(found.position[first, k], 0)
+    towards = np.array(SIDES[side]) * (1, -1)  # the far side is up in the picture
+    way = float(shift @ towards)
+    return there, way >= MOVED and way >= 0.7 * float(np.hypot(*shift))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=40)
+    parser.add_argument("--world", default="tabletop-ar")
+    parser.add_argument("--save", action="store_true")
+    options = parser.parse_args()
+    dreamer, track, up = Dreamer(options.world), tracker(), upsampler("small")
+    # A world that takes actions moves by them and not by words: it is told to stand still, and only its colours say anything.
+    spec = dreamer.world.action_spec
+    still = None if spec is None else np.zeros((FRAMES - 1, spec.dim))
+    rows: dict[str, list[tuple[bool, bool]]] = {"short prompt": [], "plain words": [], "upsampled": [], "simulator": []}
+    shown, seed = [], HELD_SEED
+    while len(shown) < options.prompts:
+        seed += 1
+        truth, sim, _ = clip(seed)
+        pushes = sim.facts.of("push")
+        if len(pushes) != 1 or pushes[0].whom is None:
+            continue
+        fact = pushes[0]
+        prompt = tell(sim.facts, "short", seed, "held")
+        texts = {
+            "short prompt": prompt,
+            "plain words": f"push the {fact.whom.colour} {fact.whom.shape} to the {fact.way} edge",
+            "upsampled": up.upsample(prompt, fits=dreamer.fits),
+        }
+        length = 1 + -(-(FRAMES - 1) // dreamer.temporal) * dreamer.temporal
+        for name, text in texts.items():
+            made = dreamer.dream(None, length, prompt=text, actions=still, seed=seed)
+            rows[name].append(judged(track, made, fact.whom.colour, fact.way))
+        rows["simulator"].append(judged(track, truth, fact.whom.colour, fact.way))
+        shown.append(texts)
+    figures = {
+        name: {"colour there": float(np.mean([a for a, _ in r])), "moved as asked": float(np.mean([b for _, b in r]))}
+        for name, r in rows.items()
+    }
+    result = {"date": datetime.date.today().isoformat(), "world": dreamer.world.name, "prompts": len(shown), "figures": figures}
+    for name, row in figures.items():
+        print(f"{name:13} {row}")
+    for texts in shown[:5]:
+        print(texts)
+    if options.save:
+        path = Path(__file__).parent / f"follow-{options.world}-{result['date']}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
