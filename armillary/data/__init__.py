@@ -2,13 +2,13 @@
 
 from armillary.data.base import Dataset, Encoded, Entry, Split
 from armillary.data.clips import ClipsConfig
-from armillary.data.driving import DrivingConfig
-from armillary.data.driving_write import VIEWS, write_drive
+from armillary.data.driving.dataset import DrivingConfig
+from armillary.data.driving.write import VIEWS, write_drive
 from armillary.data.episodes import EpisodesConfig
 from armillary.data.latents import LatentsConfig, LatentsDataset
 from armillary.data.mixture import Mixture, MixtureConfig
 from armillary.data.pixels import Pixels
-from armillary.data.posed import PosedConfig
+from armillary.data.posed.dataset import PosedConfig
 from armillary.data.synthetic import SyntheticConfig
 
 # A dataset is its config; `.build("train" or "held-out")` opens it.

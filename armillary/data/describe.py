@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from av.error import FFmpegError
 
-from armillary.data import lerobot_stats as st
-from armillary.data.lerobot import COUNTERS, LeRobotDataset
-from armillary.data.lerobot_files import read_lines
-from armillary.data.sources import BROKEN, Source, layout_of, open_source
+from armillary.data.convert.sources import BROKEN, Source, layout_of, open_source
+from armillary.data.lerobot import stats as st
+from armillary.data.lerobot.files import read_lines
+from armillary.data.lerobot.read import COUNTERS, LeRobotDataset
 from armillary.errors import BadInput
 from armillary.media import probe
 from armillary.store import read_json
@@ -20,7 +20,7 @@ SHOWN = 20  # tasks
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
-    """A JSON-able account of a data set in any layout of `data.sources`.
+    """A JSON-able account of a data set in any layout of `data.convert`.
 
     Raises:
         BadInput: there is none.

@@ -11,7 +11,7 @@ import numpy as np
 
 from armillary import media
 from armillary.data.base import Entry, Split, hash_files, split_entries
-from armillary.data.lerobot_write import truth_path
+from armillary.data.lerobot.write import truth_path
 from armillary.data.moments import fitted
 from armillary.data.pixels import Pixels, fit_spec
 from armillary.data.truth import load_truth
@@ -46,7 +46,7 @@ class EpisodesConfig:
 
     def build(self, split: Split = "train") -> Pixels:
         """Raises BadInput: no dataset there, no such camera, or no episode is long enough."""
-        from armillary.data.lerobot import LeRobotDataset
+        from armillary.data.lerobot.read import LeRobotDataset
 
         root = Path(self.path)
         source = LeRobotDataset(root)

@@ -32,9 +32,9 @@ from armillary import tokenizers
 from armillary.data import rows
 from armillary.data.base import Entry, Split, Windows, row_rng
 from armillary.data.clips import ClipsConfig
-from armillary.data.driving import DrivingConfig
+from armillary.data.driving.dataset import DrivingConfig
 from armillary.data.episodes import EpisodesConfig
-from armillary.data.posed import PosedConfig
+from armillary.data.posed.dataset import PosedConfig
 from armillary.data.synthetic import SyntheticConfig
 from armillary.errors import BadInput, Failed
 from armillary.progress import Progress, say

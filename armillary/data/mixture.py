@@ -19,10 +19,10 @@ from torch import Tensor
 
 from armillary.data.base import Dataset, Encoded, Split
 from armillary.data.clips import ClipsConfig
-from armillary.data.driving import DrivingConfig
+from armillary.data.driving.dataset import DrivingConfig
 from armillary.data.episodes import EpisodesConfig
 from armillary.data.latents import LatentsConfig
-from armillary.data.posed import PosedConfig
+from armillary.data.posed.dataset import PosedConfig
 from armillary.data.synthetic import SyntheticConfig
 from armillary.errors import BadInput
 from armillary.progress import say

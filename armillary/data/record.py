@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary import sims
-from armillary.data.lerobot_write import LeRobotWriter, write_piece
+from armillary.data.lerobot.write import LeRobotWriter, write_piece
 from armillary.errors import BadInput, Failed, lookup
 from armillary.progress import Progress, say
 from armillary.store import read_json, write_json

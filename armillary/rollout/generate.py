@@ -90,7 +90,9 @@ def generate(
     known = 0 if given is None else len(given)
     further = _further(dreamer, known, num_frames)
     plan, how = resolve_actions(actions, dreamer.world.action_spec, further, seed)
-    options: dict[str, Any] = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(sampling or {})
+    options: dict[str, Any] = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(
+        sampling or {}
+    )
     made = dreamer.dream(given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options)
     pixels = made if given is None else np.concatenate([given, made])
     after, pixels = gate.check_frames(pixels, dreamer.fps)

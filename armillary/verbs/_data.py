@@ -32,7 +32,7 @@ def data_validate(folder: Path, /, *, window: int = 9, quick: bool = False) -> t
         window: episodes of fewer frames are told (what training reads by default; 1 accepts all).
         quick: look at the videos' containers only and decode nothing.
     """
-    from armillary.data.defects import validate
+    from armillary.data.defects.validate import validate
 
     health = validate(folder, window, not quick)
     return health.summary(), 0 if health.ok else 1
@@ -64,7 +64,7 @@ def data_convert(
         codec: encode all video anew with this encoder.
         crf: quality of what is encoded; lower is better.
     """
-    from armillary.data.conversion import convert
+    from armillary.data.convert.convert import convert
 
     return convert(src, dst, to, layout=layout, cameras=cameras, codec=codec, crf=crf).summary()
 

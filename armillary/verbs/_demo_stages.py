@@ -50,7 +50,7 @@ def simulated(story: Story) -> bool:
 
 
 def record(story: Story) -> dict[str, Any]:
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
     from armillary.data.record import record as tape
 
     seed = int(story.settings["seed"])
@@ -66,7 +66,7 @@ def record(story: Story) -> dict[str, Any]:
 
 
 def film(story: Story) -> dict[str, Any]:
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
     from armillary.verbs._film import make_films
 
     data = LeRobotDataset(story.out / "episodes")
@@ -218,7 +218,7 @@ def _parameters(folder: Path) -> int:
 def held_out(story: Story) -> list[Episode]:
     """Episodes no stage trained on: recorded ones, or stretches of the user's videos as episodes without actions."""
     if simulated(story):
-        from armillary.data.lerobot import LeRobotDataset
+        from armillary.data.lerobot.read import LeRobotDataset
 
         data = LeRobotDataset(story.out / "held-out")
         return [data.episode(i, cameras=("front",)) for i in range(len(data))]

@@ -81,7 +81,7 @@ def eval(
 def _tokenizer(model: str, data: Path, count: int) -> Any:
     from armillary import media, tokenizers
     from armillary.data.clips import VIDEO
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
     from armillary.evaluate.reconstruct import evaluate_tokenizer
 
     if (data / "meta" / "info.json").is_file():
@@ -101,7 +101,7 @@ def _tokenizer(model: str, data: Path, count: int) -> Any:
 def _world(
     model: str, data: Path, count: int, horizons: tuple[int, ...], steps: int | None, seed: int, watch: Any
 ) -> dict[str, Any]:
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
     from armillary.evaluate.control import evaluate_control, sim_twin
     from armillary.evaluate.reconstruct import reconstructor
     from armillary.evaluate.rollouts import evaluate_world

@@ -72,7 +72,7 @@ def _checkpoint(name: str) -> dict[str, Any]:
 
 
 def _dataset(path: Path) -> dict[str, Any]:
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
     from armillary.presets import to_json
 
     data = LeRobotDataset(path)

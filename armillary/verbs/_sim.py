@@ -39,7 +39,7 @@ def sim_record(
     """
     import time
 
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
     from armillary.data.record import record
 
     began = time.monotonic()

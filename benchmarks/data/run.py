@@ -38,7 +38,7 @@ from armillary.data import (
 )
 from armillary.data.ahead import Ahead
 from armillary.data.base import Dataset
-from armillary.data.driving_write import ego_poses
+from armillary.data.driving.write import ego_poses
 from armillary.data.record import record
 from armillary.recipes import tabletop
 from armillary.train import RunConfig

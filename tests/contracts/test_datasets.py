@@ -47,7 +47,7 @@ def make(name, root):
         return ClipsConfig(str(root), frames=5, size=(16, 16), held_out=0.3)
     if name == "episodes":
         pytest.importorskip("pyarrow")
-        from armillary.data.lerobot_write import LeRobotWriter
+        from armillary.data.lerobot.write import LeRobotWriter
 
         spec = ActionSpec(("x",), ("1",), "world", 10.0, "delta", (-1.0,), (1.0,))
         with LeRobotWriter(root / "set", 10.0, spec, ("front",), state_names=("s",)) as writer:

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from armillary import media, progress
-from armillary.data.conversion import convert
-from armillary.data.defects import validate
+from armillary.data.convert.convert import convert
+from armillary.data.convert.sinks import SINKS
+from armillary.data.convert.sources import open_source
+from armillary.data.defects.validate import validate
 from armillary.data.describe import describe
-from armillary.data.lerobot import LeRobotDataset, LeRobotWriter
-from armillary.data.sinks import SINKS
-from armillary.data.sources import open_source
+from armillary.data.lerobot.read import LeRobotDataset, LeRobotWriter
 from armillary.errors import BadInput, Failed
 from armillary.shards import read_shards
 from armillary.types import ActionSpec, Camera, Episode
@@ -165,7 +165,7 @@ def test_the_broken_are_named_and_the_rest_converted(made, tmp_path):
 
 
 # A process of its own, not a fork: threads that a fork leaves behind would hold their locks for ever.
-CONVERT = "import sys; from armillary.data.conversion import convert; convert(*sys.argv[1:])"
+CONVERT = "import sys; from armillary.data.convert.convert import convert; convert(*sys.argv[1:])"
 
 
 def tree(root):
@@ -257,7 +257,7 @@ def test_cosmos_layouts_of_others(made, tmp_path):
 GROWN = """
 import sys
 from pathlib import Path
-from armillary.data.conversion import convert
+from armillary.data.convert.convert import convert
 
 def peak():
     return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

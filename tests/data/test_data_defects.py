@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from armillary import media, progress
-from armillary.data.defects import KINDS, validate
-from armillary.data.lerobot import LeRobotWriter
+from armillary.data.defects.validate import KINDS, validate
+from armillary.data.lerobot.read import LeRobotWriter
 from armillary.errors import BadInput
 from armillary.types import ActionSpec, Episode
 

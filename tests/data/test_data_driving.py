@@ -15,8 +15,8 @@ pytest.importorskip("pyarrow")
 
 from armillary import media, sims, tokenizers
 from armillary.data import VIEWS, DrivingConfig, LatentsConfig, write_drive
-from armillary.data.driving_folder import bearing
-from armillary.data.driving_write import ego_poses, trajectories
+from armillary.data.driving.folder import bearing
+from armillary.data.driving.write import ego_poses, trajectories
 from armillary.data.record import record
 from armillary.errors import BadInput
 from armillary.media import to_tensor
@@ -85,7 +85,7 @@ def test_everything_comes_back(layout, drives, request):
 
 
 def test_sentences_of_views_survive_a_recording(recorded, drives):
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
 
     assert LeRobotDataset(recorded).episode(0, cameras=()).captions == drives[0].captions
 

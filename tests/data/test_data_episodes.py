@@ -36,7 +36,7 @@ def episode(i):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    from armillary.data.lerobot_write import LeRobotWriter
+    from armillary.data.lerobot.write import LeRobotWriter
 
     folder = tmp_path_factory.mktemp("set") / "episodes"
     with LeRobotWriter(folder, 10.0, SPEC, ("front", "side"), state_names=("s",)) as writer:

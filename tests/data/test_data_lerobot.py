@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from armillary.data import lerobot_stats as st
-from armillary.data.lerobot import LeRobotDataset, LeRobotWriter, write_piece
+from armillary.data.lerobot import stats as st
+from armillary.data.lerobot.read import LeRobotDataset, LeRobotWriter, write_piece
 from armillary.errors import BadInput
 from armillary.types import ActionSpec, Camera, Episode
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from armillary.data.lerobot import LeRobotDataset, LeRobotWriter
-from armillary.data.lerobot_sample import sample
+from armillary.data.lerobot.read import LeRobotDataset, LeRobotWriter
+from armillary.data.lerobot.sample import sample
 from armillary.errors import BadInput
 from armillary.types import ActionSpec, Episode
 

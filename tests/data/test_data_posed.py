@@ -14,7 +14,7 @@ from posed_scenes import FPS, FRAMES, SIZE, Walk, pictures, realestate, transfor
 
 from armillary import media
 from armillary.data import PosedConfig
-from armillary.data.poses import read_realestate
+from armillary.data.posed.poses import read_realestate
 from armillary.data.record import record
 from armillary.errors import BadInput
 from armillary.sims import optics

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from armillary import progress, sims
-from armillary.data.lerobot import LeRobotDataset
+from armillary.data.lerobot.read import LeRobotDataset
 from armillary.data.record import record
 from armillary.errors import BadInput
 

@@ -242,7 +242,7 @@ def test_another_process_sees_the_same_bytes():
 def test_a_data_set_holds_what_was_recorded_whoever_recorded_it(tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
     from armillary import progress
-    from armillary.data.lerobot import LeRobotDataset
+    from armillary.data.lerobot.read import LeRobotDataset
     from armillary.data.record import record
 
     monkeypatch.setattr(progress, "QUIET", True)

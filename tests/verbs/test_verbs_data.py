@@ -10,8 +10,8 @@ import pytest
 
 from armillary import verbs
 from armillary.cli.main import run
-from armillary.data.defects import KINDS
-from armillary.data.lerobot_write import LeRobotWriter
+from armillary.data.defects.validate import KINDS
+from armillary.data.lerobot.write import LeRobotWriter
 from armillary.types import ActionSpec, Episode
 
 pytest.importorskip("pyarrow")

@@ -1,4 +1,4 @@
-"""A drive as a folder (`driving_write`): read, and looked through for cameras that are missing, swapped or out of step."""
+"""A drive as a folder (written by `driving.write`): read, and looked through for cameras that are missing, swapped or out of step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from armillary import media
 from armillary.data.base import Entry
-from armillary.data.driving_write import FORMAT, POINTS, VERSION, trajectories
+from armillary.data.driving.write import FORMAT, POINTS, VERSION, trajectories
 from armillary.data.moments import fitted, frame_times, shown_at
-from armillary.data.poses import rigid
+from armillary.data.posed.poses import rigid
 from armillary.errors import BadInput
 from armillary.media import MediaError
 from armillary.presets import from_json

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from armillary.data import lerobot_stats as st
-from armillary.data.defects import Findings, episodes_named
-from armillary.data.lerobot import COUNTERS, OLD_DATA, LeRobotDataset
-from armillary.data.lerobot_files import open_table, read_lines, worded
+from armillary.data.defects.validate import Findings, episodes_named
+from armillary.data.lerobot import stats as st
+from armillary.data.lerobot.files import open_table, read_lines, worded
+from armillary.data.lerobot.read import COUNTERS, OLD_DATA, LeRobotDataset
 from armillary.errors import BadInput
 from armillary.progress import track
 from armillary.store import read_json

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from armillary.data.clips import VIDEO
-from armillary.data.lerobot_files import read_lines
+from armillary.data.lerobot.files import read_lines
 from armillary.errors import BadInput
 
 CAMERA = "video"  # the name of a camera that has none

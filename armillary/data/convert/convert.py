@@ -17,10 +17,10 @@ from typing import Any
 
 from av.error import FFmpegError
 
-from armillary.data import takes as tk
-from armillary.data.encoded import CODEC_NAMES
-from armillary.data.sinks import ENCODERS, MAX_BYTES, SINKS, Sink, ToLeRobot, ToShards
-from armillary.data.sources import BROKEN, Source, open_source
+from armillary.data.convert import takes as tk
+from armillary.data.convert.encoded import CODEC_NAMES
+from armillary.data.convert.sinks import ENCODERS, MAX_BYTES, SINKS, Sink, ToLeRobot, ToShards
+from armillary.data.convert.sources import BROKEN, Source, open_source
 from armillary.errors import BadInput, Failed, lookup
 from armillary.media import probe
 from armillary.progress import Progress, say

@@ -14,12 +14,12 @@ from typing import Literal
 
 import numpy as np
 
-from armillary.data import poses
 from armillary.data.base import Entry, Split, hash_files
 from armillary.data.episodes import EpisodesConfig
 from armillary.data.moments import fitted, nearest
 from armillary.data.pixels import Pixels
-from armillary.data.posed_frames import Film, Library, Stills, beside
+from armillary.data.posed import poses
+from armillary.data.posed.frames import Film, Library, Stills, beside
 from armillary.errors import BadInput
 from armillary.media import MediaError
 from armillary.progress import say, track

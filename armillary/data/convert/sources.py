@@ -26,10 +26,10 @@ from typing import Any, Protocol
 import numpy as np
 from av.error import FFmpegError
 
-from armillary.data import takes as tk
-from armillary.data.items import Item, Place, scan_cosmos, scan_folder, scan_jsonl, scan_shards
-from armillary.data.lerobot import COUNTERS, LeRobotDataset
-from armillary.data.lerobot_write import truth_path
+from armillary.data.convert import takes as tk
+from armillary.data.convert.items import Item, Place, scan_cosmos, scan_folder, scan_jsonl, scan_shards
+from armillary.data.lerobot.read import COUNTERS, LeRobotDataset
+from armillary.data.lerobot.write import truth_path
 from armillary.data.moments import frame_times
 from armillary.data.truth import load_truth
 from armillary.errors import BadInput

@@ -17,8 +17,8 @@ import numpy as np
 
 from armillary import media
 from armillary.data.base import Entry, Split, hash_files, split_entries
-from armillary.data.driving_folder import Drive, check_places, read_drive
-from armillary.data.driving_write import VIEWS, ego_poses, trajectories
+from armillary.data.driving.folder import Drive, check_places, read_drive
+from armillary.data.driving.write import VIEWS, ego_poses, trajectories
 from armillary.data.moments import fitted
 from armillary.data.pixels import Pixels, fit_spec
 from armillary.data.truth import load_truth
@@ -128,8 +128,8 @@ def _folders(root: Path, config: DrivingConfig) -> tuple[list[Drive], list[str]]
 
 
 def _recorded(root: Path, config: DrivingConfig) -> tuple[list[Drive], list[str]]:
-    from armillary.data.lerobot import LeRobotDataset
-    from armillary.data.lerobot_write import truth_path
+    from armillary.data.lerobot.read import LeRobotDataset
+    from armillary.data.lerobot.write import truth_path
 
     source = LeRobotDataset(root)
     lacking = [v for v in config.views if v not in source.cameras]

@@ -1,7 +1,7 @@
 """Layouts that episodes are written to, one at a time; whatever kills the writer, an episode is there whole or not at all.
 
 ```text
-lerobot       LeRobot v3.0 (`lerobot_write`)
+lerobot       LeRobot v3.0 (`lerobot.write`)
 folder        <name>.mp4 or <name>.<camera>.mp4, <name>.txt, <name>.json (last); <name>.truth.safetensors where there is truth
 webdataset    the same as members of 000000.tar ..., and manifest.json; one camera reads as `armillary.shards` too
 cosmos        videos/[<camera>/]<name>.mp4, metas/[<camera>/]<name>.txt (Predict 1 to 2.5), annotation/<name>.json (actions, in the
@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from armillary.data.encoded import CODEC_NAMES, Encoded
-from armillary.data.lerobot_write import LeRobotWriter
-from armillary.data.takes import Take, record_of
+from armillary.data.convert.encoded import CODEC_NAMES, Encoded
+from armillary.data.convert.takes import Take, record_of
+from armillary.data.lerobot.write import LeRobotWriter
 from armillary.data.truth import save_truth
 from armillary.store import atomic_path, check_writable, read_json, sha256_file, write_json, write_text
 

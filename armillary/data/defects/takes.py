@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from armillary.data.defects import Findings, Health
-from armillary.data.encoded import look
-from armillary.data.sources import BROKEN, open_source
-from armillary.data.takes import checked
+from armillary.data.convert.encoded import look
+from armillary.data.convert.sources import BROKEN, open_source
+from armillary.data.convert.takes import checked
+from armillary.data.defects.validate import Findings, Health
 from armillary.errors import BadInput
 from armillary.progress import track
 

@@ -1,7 +1,7 @@
 """Checking the pictures of a LeRobot data set: files, codecs, spans and frames.
 
 Every video is decoded once, from beginning to end, whatever number of episodes share it; of each episode up to twelve pictures are looked
-at (`defects_cameras` says what they tell).
+at (`defects.cameras` says what they tell).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from armillary.data import lerobot_stats as st
-from armillary.data.defects import Findings, episodes_named
-from armillary.data.defects_cameras import Seen, check_copies, check_sizes, check_views
-from armillary.data.lerobot import OLD_VIDEO, LeRobotDataset
+from armillary.data.defects.cameras import Seen, check_copies, check_sizes, check_views
+from armillary.data.defects.validate import Findings, episodes_named
+from armillary.data.lerobot import stats as st
+from armillary.data.lerobot.read import OLD_VIDEO, LeRobotDataset
 from armillary.data.moments import frame_times
 from armillary.errors import BadInput
 from armillary.media import MediaError, Reader

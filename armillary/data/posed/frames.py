@@ -13,7 +13,7 @@ from PIL import Image
 from armillary import media
 from armillary.data.clips import VIDEO
 from armillary.data.moments import frame_times, nearest, shown_at
-from armillary.data.poses import Path3D
+from armillary.data.posed.poses import Path3D
 from armillary.errors import BadInput
 
 IMAGE = (".png", ".jpg", ".jpeg", ".webp")

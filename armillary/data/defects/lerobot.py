@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from armillary.data.defects import Findings, Health, episodes_named
-from armillary.data.defects_rows import check_rows
-from armillary.data.defects_videos import check_videos
-from armillary.data.lerobot import VERSIONS, LeRobotDataset, read_records
-from armillary.data.lerobot_files import PLACEHOLDERS
+from armillary.data.defects.rows import check_rows
+from armillary.data.defects.validate import Findings, Health, episodes_named
+from armillary.data.defects.videos import check_videos
+from armillary.data.lerobot.files import PLACEHOLDERS
+from armillary.data.lerobot.read import VERSIONS, LeRobotDataset, read_records
 from armillary.errors import BadInput
 from armillary.store import read_json
 

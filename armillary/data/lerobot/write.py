@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from armillary.data import lerobot_stats as st
-from armillary.data.encoded import CODEC_NAMES, Encoded, join_videos
+from armillary.data.convert.encoded import CODEC_NAMES, Encoded, join_videos
+from armillary.data.lerobot import stats as st
 from armillary.data.truth import save_truth
 from armillary.errors import BadInput, require
 from armillary.media import write_video

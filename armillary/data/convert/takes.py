@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from armillary.data.encoded import CODEC_NAMES, Encoded, cut, look
+from armillary.data.convert.encoded import CODEC_NAMES, Encoded, cut, look
 from armillary.errors import BadInput
 from armillary.media import write_video
 from armillary.presets import from_json, to_json

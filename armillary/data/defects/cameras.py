@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from armillary.data import lerobot_stats as st
-from armillary.data.defects import Findings, episodes_named
-from armillary.data.defects_rows import episode_stats
-from armillary.data.lerobot import LeRobotDataset
+from armillary.data.defects.rows import episode_stats
+from armillary.data.defects.validate import Findings, episodes_named
+from armillary.data.lerobot import stats as st
+from armillary.data.lerobot.read import LeRobotDataset
 from armillary.store import sha256_file
 
 LOOKS = ("mean", "std", "q10", "q50", "q90")  # what tells two cameras' pictures apart

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from armillary.data import lerobot_stats as st
+from armillary.data.lerobot import stats as st
 from armillary.errors import BadInput, Failed
 from armillary.media import Reader
 from armillary.store import atomic_path

@@ -135,7 +135,7 @@ class Health:
 
 
 def validate(folder: str | Path, window: int = 9, decode: bool = True) -> Health:
-    """Check a LeRobot data set, or a folder or file in another layout that `data.sources` reads.
+    """Check a LeRobot data set, or a folder or file in another layout that `data.convert` reads.
 
     Args:
         window: episodes of fewer frames are told; 9 is what a training run reads unless asked otherwise, 1 accepts all.
@@ -148,10 +148,10 @@ def validate(folder: str | Path, window: int = 9, decode: bool = True) -> Health
     if window < 1:
         raise BadInput(f"A window holds at least 1 frame; got {window}.")
     if (root / "meta").is_dir() and ((root / "meta" / "info.json").exists() or (root / "data").is_dir()):
-        from armillary.data.defects_lerobot import check_lerobot
+        from armillary.data.defects.lerobot import check_lerobot
 
         return check_lerobot(root, window, decode)
-    from armillary.data.defects_takes import check_takes
+    from armillary.data.defects.takes import check_takes
 
     return check_takes(root, window, decode)
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from armillary.data import lerobot_stats as st
-from armillary.data.lerobot_files import array, fill, open_table, read_lines, worded
-from armillary.data.lerobot_pictures import at_times, stills
-from armillary.data.lerobot_write import LeRobotWriter, truth_path, write_piece
+from armillary.data.lerobot import stats as st
+from armillary.data.lerobot.files import array, fill, open_table, read_lines, worded
+from armillary.data.lerobot.pictures import at_times, stills
+from armillary.data.lerobot.write import LeRobotWriter, truth_path, write_piece
 from armillary.data.truth import load_truth
 from armillary.errors import BadInput, did_you_mean, require
 from armillary.presets import from_json

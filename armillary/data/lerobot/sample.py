@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from armillary.data.lerobot import LeRobotDataset
-from armillary.data.lerobot_pictures import at_times
+from armillary.data.lerobot.pictures import at_times
+from armillary.data.lerobot.read import LeRobotDataset
 from armillary.errors import BadInput, did_you_mean
 
 TOLERANCE = 1e-4  # seconds, LeRobot's own

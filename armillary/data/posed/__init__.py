@@ -1,0 +1,1 @@
+"""Video whose camera is known: RealEstate10K, `transforms.json`, recorded simulators."""
