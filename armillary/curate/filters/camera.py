@@ -37,7 +37,7 @@ class CameraConfig:
         relief: from which a zoom is a dolly.
     """
 
-    steady: float = 0.016
+    steady: float = 0.01
     still: float = 0.3
     stands: float = 0.25
     whole: float = 0.6
