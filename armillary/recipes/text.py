@@ -26,6 +26,7 @@ from armillary.progress import Progress, say
 from armillary.sims import make
 from armillary.sims import words_lexicon as lexicon
 from armillary.sims.words import ORDERED, WORLDS, Facts, altered, lost
+from armillary.sims.words_phrases import COMMON
 from armillary.sims.words_tell import Length, chosen, tell
 from armillary.store import save_folder, write_text
 from armillary.text.hashed import words
@@ -53,7 +54,7 @@ class TextConfig:
     scenes: int = 400
     shown: int = 100
     batch: int = 40
-    steps: int = 1500
+    steps: int = 1450
     rate: float = 3e-3
     heat: float = 0.05
     contrast: float = 0.5
@@ -162,7 +163,7 @@ def fit(pools: dict[str, list[Facts]], c: TextConfig) -> SmallNetwork:
         for _ in range(c.steps):
             groups = triplets(pools, c.batch, rng)
             told = [pair for group in groups for pair in group]
-            pooled = _pooled(net, [_upset(words(t), rng) for t, _ in told])
+            pooled = _pooled(net, _upset([words(t) for t, _ in told], rng))
             a, b, wrong = pooled.chunk(3)
             near = torch.cat([a @ b.T, a @ wrong.T], 1) / c.heat
             back = torch.cat([b @ a.T, (b * wrong).sum(1, keepdim=True)], 1) / c.heat
@@ -192,20 +193,25 @@ def _pooled(net: SmallNetwork, texts: Sequence[Sequence[str]], parts: int = 4) -
     return torch.cat(made)[torch.from_numpy(np.argsort(order))]
 
 
-def _upset(text: list[str], rng: np.random.Generator, share: float = 0.06) -> list[str]:
-    """A few words misspelt out of recognition and a few put in that mean nothing, or that go with some colours and shapes only by chance.
+def _upset(texts: list[list[str]], rng: np.random.Generator) -> list[list[str]]:
+    """Texts with a few words misspelt out of recognition, small words left out, and others put in that mean nothing there.
 
-    What is not known must not upset the rest: `bright` says nothing of the colour that follows.
+    What is not known must not upset the rest: neither a new way to join the same words, nor a `bright` that is no part of a colour's name.
     """
+    small = sorted({w for t in texts for w in t if w in COMMON})
     out = []
-    for word in text:
-        dice = rng.random()
-        if dice < share:
-            out.append(f"{word[:2]}{int(rng.integers(1000))}")
-            continue
-        if dice < 2.5 * share:
-            out.append(MODIFIERS[int(rng.integers(len(MODIFIERS)))] if rng.random() < 0.6 else f"x{int(rng.integers(10_000))}")
-        out.append(word)
+    for text in texts:
+        made = []
+        for word in text:
+            dice = rng.random(4)
+            if word in COMMON and dice[0] < 0.25:
+                continue
+            if dice[1] < 0.07:
+                made.append(small[int(rng.integers(len(small)))] if small else "a")
+            if dice[2] < 0.06:
+                made.append(MODIFIERS[int(rng.integers(len(MODIFIERS)))] if dice[3] < 0.6 else f"x{int(rng.integers(10_000))}")
+            made.append(f"{word[:2]}{int(rng.integers(1000))}" if rng.random() < 0.04 else word)
+        out.append(made or text)
     return out
 
 

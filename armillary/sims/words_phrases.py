@@ -27,8 +27,10 @@ RELATIONS = {
     "to the left of": ("left of", False), "left of": ("left of", False), "to the right of": ("left of", True),
     "right of": ("left of", True), "behind": ("behind", False), "further back than": ("behind", False),
     "in front of": ("behind", True), "nearer than": ("behind", True), "on top of": ("on", False),
+    "stacked on": ("on", False), "upon": ("on", False),
 }  # fmt: skip
 HAS = {
+    "on top of it": ("on", True),
     "on its left": ("left of", True),
     "behind it": ("behind", True),
     "on its right": ("left of", False),
@@ -96,7 +98,7 @@ THROWN = ("throw",)
 # Words that add no fact of their own.
 COMMON = set(
     """
-back thing things object objects item items piece gets got getting next past onto
+begins rises makes loses apart leads back thing things object objects item items piece gets got getting next past onto
 a about above after air all alone along among an and another approach approached approaches approaching are around as
 at axis badly balance balanced be been beginning behind being both by came camera cameras cars clip come comes coming
 consists create did do does down drive each ego else end everything experiment falling falls fast faster film filmed
@@ -179,6 +181,7 @@ def phrases(world: str) -> Mapping[str, tuple[str, ...]]:
     for camera, forms in lexicon.CAMERAS[world].items():
         for form in forms:
             put(lexicon.bare(form), "set", "camera", camera)
+    put("one by one", "be")  # nobody does it
     for phrase, (kind, flip) in RELATIONS.items():
         put(phrase, "relation", kind, "flip" if flip else "")
     for phrase, (kind, flip) in HAS.items():

@@ -32,7 +32,7 @@ NOBODY: Token = ("actor",)
 # Where one statement ends: stops, and an `and` that a new subject follows.
 SENTENCE = re.compile(
     r"[.;!?]|,? (?:while|whereas) |, and "
-    r"(?=(?:an?|the|it|its|there|in|on|by|to|left|right|behind|what|light|shadows|all|everything|no|straight|near)\b)"
+    r"(?=(?:an?|the|it|its|there|in|on|by|to|left|right|behind|what|light|shadows|all|everything|no|straight|near|upon)\b)"
 )
 
 
