@@ -57,6 +57,7 @@ class LocalUpsampler:
     def pair(self) -> tuple[Any, Any]:
         """(tokenizer or processor, model)."""
         if self._pair is None:
+            path = self.path  # a folder that is not there is said before a library that is not
             hub = require("transformers", "a local upsampler")
             reader, maker = (
                 (hub.AutoProcessor, hub.AutoModelForImageTextToText)
@@ -65,8 +66,8 @@ class LocalUpsampler:
             )
             safe = {"local_files_only": True, "trust_remote_code": False}
             try:
-                model = maker.from_pretrained(self.path, use_safetensors=True, dtype="auto", **safe)
-                self._pair = reader.from_pretrained(self.path, **safe), model.to(self.device).eval()
+                model = maker.from_pretrained(path, use_safetensors=True, dtype="auto", **safe)
+                self._pair = reader.from_pretrained(path, **safe), model.to(self.device).eval()
             except (OSError, ValueError, KeyError) as error:
                 raise BadInput(f"{self.path} holds no language model that can be read: {error}") from error
         return self._pair
