@@ -13,7 +13,7 @@ moving camera leaves no room for, and how unevenly the picture grows, which tell
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from armillary.errors import require
 BARE = 3.0  # mean squared slope, 8-bit steps a pixel, under which a point carries no information
 GUESSES = 48  # similarities through two points that are tried
 CELLS = 6  # the picture is divided into as many rows and columns where its growth is mapped
+UNKNOWN = np.full(CELLS * CELLS, np.nan, np.float32)
 HALT = 0.45  # pixels a pair under which a point stands still
 
 
@@ -36,8 +37,8 @@ class FlowRow:
         explained: share of points within a pixel of the similarity.
         still: share of the textured points near the rim that stand still.
         parallax: how far apart the middle two thirds of the points' own growth lie, in the unit of `zoom`; 0 for a lens that zooms.
-        growth: the median of the points' own growth in each cell of `CELLS` x `CELLS`, row by row, in the unit of `zoom`; NaN in a cell
-            that knows too little. Empty when nothing is known.
+        growth: the median of the points' own growth in each cell of `CELLS` x `CELLS`, row by row, in the unit of `zoom`, float32; NaN in a
+            cell that knows too little.
     """
 
     time: float
@@ -50,7 +51,7 @@ class FlowRow:
     explained: float
     still: float = 0.0
     parallax: float = 0.0
-    growth: tuple[float, ...] = ()
+    growth: np.ndarray = field(default_factory=lambda: UNKNOWN, compare=False)
 
 
 class Flow:
@@ -135,7 +136,7 @@ def summarise(flow: np.ndarray, time: float, seconds: float, grey: np.ndarray) -
         explained=float((left < 1.0).mean()),
         still=_still(x / w, y / h, length, tensor),
         parallax=(high - low) / seconds,
-        growth=_cells(x[at] / w, y[at] / h, own / seconds) if len(own) >= 24 else (),
+        growth=_cells(x[at] / w, y[at] / h, own / seconds) if len(own) >= 24 else UNKNOWN,
     )
 
 
@@ -164,14 +165,14 @@ def _growth(
     return good, s + out[good] / away[good]
 
 
-def _cells(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
+def _cells(x: np.ndarray, y: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Medians of `values` in the cells of the picture, whose points lie at `x`, `y` in [-0.5, 0.5]; NaN for under three values."""
     column, row = (np.clip(((p + 0.5) * CELLS).astype(np.int64), 0, CELLS - 1) for p in (x, y))
     cell = row * CELLS + column
     ordered = values[np.lexsort((values, cell))]
     count = np.bincount(cell, minlength=CELLS * CELLS)
     middle = np.minimum(np.cumsum(count) - count + count // 2, len(ordered) - 1)
-    return tuple(np.where(count >= 3, ordered[middle], np.nan).tolist())
+    return np.where(count >= 3, ordered[middle], np.nan).astype(np.float32)
 
 
 def _tensor(grey: np.ndarray, grid: tuple[slice, slice]) -> np.ndarray:

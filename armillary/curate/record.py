@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +22,8 @@ from armillary.media import VideoInfo
 from armillary.presets import from_json, to_json
 from armillary.store import atomic_path, write_bytes
 
-FORMAT = 3
+FORMAT = 4
 FLOW = tuple(f.name for f in dataclasses.fields(FlowRow) if f.name != "growth")
-BLANK = (math.nan,) * CELLS**2
 ARRAYS = ("times", "change", "change_peak", "luma", "contrast", "keys")
 
 
@@ -47,7 +45,7 @@ def save_segment(path: Path, segment: Segment) -> None:
         "transitions": np.array([(t.start, t.end, t.score) for t in segment.transitions], np.float64).reshape(-1, 3),
         "gaps": np.array(segment.gaps, np.int64),
         "flow": np.array([[getattr(r, n) for n in FLOW] for r in segment.flow], np.float64).reshape(-1, len(FLOW)),
-        "flow_growth": np.array([r.growth or BLANK for r in segment.flow], np.float64).reshape(-1, len(BLANK)),
+        "flow_growth": np.array([r.growth for r in segment.flow], np.float32).reshape(-1, CELLS * CELLS),
         "look_times": np.array([k.time for k in segment.looks], np.float64),
         "look_measures": np.array([[k.measures.get(m, np.nan) for m in measures] for k in segment.looks], np.float64),
         "look_vectors": np.array([k.vector for k in segment.looks], np.float32),
@@ -90,10 +88,7 @@ def _segment(head: dict[str, Any], a: dict[str, np.ndarray], pictures: Path) -> 
         info=from_json(VideoInfo, head["info"]),
         end=float(head["end"]),
         transitions=tuple(Transition(k, int(s), int(e), float(x)) for k, (s, e, x) in zip(head["kinds"], a["transitions"])),
-        flow=tuple(
-            FlowRow(*row.tolist(), growth=() if np.isnan(growth).all() else tuple(growth.tolist()))
-            for row, growth in zip(a["flow"], a["flow_growth"], strict=True)
-        ),
+        flow=tuple(FlowRow(*row.tolist(), growth=growth) for row, growth in zip(a["flow"], a["flow_growth"], strict=True)),
         looks=looks,
         lost=int(head["lost"]),
         gaps=tuple(int(g) for g in a["gaps"]),

@@ -3,7 +3,7 @@
     python -m armillary.recipes.text --out OUT
 
 Scenes come from every simulator with facts, played by its scripted policies, and from altering single facts of those. Wordings that
-`words_lexicon` and `words_patterns` mark as held out are never trained on.
+`words.lexicon` and `words.patterns` mark as held out are never trained on.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from torch.nn import functional
 from armillary.presets import override
 from armillary.progress import Progress, say
 from armillary.sims import make
-from armillary.sims import words_lexicon as lexicon
-from armillary.sims.words import ORDERED, WORLDS, Facts, altered, lost
-from armillary.sims.words_phrases import COMMON
-from armillary.sims.words_tell import Length, chosen, tell
+from armillary.sims.words import lexicon
+from armillary.sims.words.facts import ORDERED, WORLDS, Facts, altered, lost
+from armillary.sims.words.phrases import COMMON
+from armillary.sims.words.tell import Length, chosen, tell
 from armillary.store import save_folder, write_text
 from armillary.text.hashed import words
 from armillary.text.small import FAMILY, SmallConfig, SmallEncoder

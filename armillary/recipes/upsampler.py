@@ -24,8 +24,8 @@ from armillary.errors import BadInput, require
 from armillary.presets import override
 from armillary.progress import Progress, say
 from armillary.recipes.text import scenes_of, varied
-from armillary.sims.words import WORLDS
-from armillary.sims.words_tell import tell
+from armillary.sims.words.facts import WORLDS
+from armillary.sims.words.tell import tell
 from armillary.store import atomic_dir, write_json
 from armillary.text.upsample_local import asked
 

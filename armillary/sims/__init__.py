@@ -15,7 +15,7 @@ from typing import Any
 from armillary.errors import BadInput, lookup
 from armillary.sims.base import SceneObject, Sim
 from armillary.sims.driving import Driving
-from armillary.sims.gripper import Gripper
+from armillary.sims.gripper.sim import Gripper
 from armillary.sims.physics import Physics
 from armillary.sims.record import record_episode
 from armillary.sims.rooms import Rooms

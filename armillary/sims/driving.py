@@ -16,9 +16,10 @@ from armillary.errors import BadInput, require
 from armillary.sims import optics, street
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.facts import shown
-from armillary.sims.raycast import Picture, Raycaster
-from armillary.sims.words import Fact, Facts, Thing
-from armillary.sims.words_tell import tell
+from armillary.sims.pictures import Pictured
+from armillary.sims.raycast import Raycaster
+from armillary.sims.words.facts import Fact, Facts, Thing
+from armillary.sims.words.tell import tell
 from armillary.types import ActionSpec, Camera
 
 FPS, TICKS = 10.0, 5
@@ -48,7 +49,7 @@ SPEC = ActionSpec(
 )
 
 
-class Driving:
+class Driving(Pictured):
     """See the module. A `Sim`; call `reset` before anything else.
 
     `ego` float64 `3` is where the car's rear axle is (x, y) and its heading (radians, 0 along +x, growing to the left); `speed` in m/s.
@@ -251,13 +252,6 @@ class Driving:
         pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = side, np.cross(forward, side), forward, eye
         focal = 0.5 * size / np.tan(np.deg2rad(half))
         return Camera(name, size, size, np.array([[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]]), pose)
-
-    def render(self, cameras: Sequence[str] = ("front",), size: int = 128) -> dict[str, np.ndarray]:
-        return {name: self.picture(name, size).rgb for name in cameras}
-
-    def picture(self, camera: str = "front", size: int = 128) -> Picture:
-        """Colour with depth (metres along the optical axis) and geom ids."""
-        return self.rays.render(self.camera(camera, size))
 
 
 def trajectory(ego: np.ndarray, start: int, points: int = HORIZON) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from armillary.sims.base import SceneObject
-from armillary.sims.words import Fact, Facts, Thing
+from armillary.sims.words.facts import Fact, Facts, Thing
 
 STILL = 0.015  # metres: a thing that has moved less has not moved
 # Goal -> unit vector in the tray and how people say it.

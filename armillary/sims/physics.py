@@ -6,7 +6,7 @@ number of an action is ignored. Measured beside the poses is what conservation l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -19,10 +19,11 @@ from armillary.sims.experiments import EXPERIMENTS, Experiment
 from armillary.sims.facts import shown
 from armillary.sims.light import Light, Material
 from armillary.sims.mjcf import look, text
-from armillary.sims.raycast import Picture, Raycaster
-from armillary.sims.words import Fact, Facts, Thing
-from armillary.sims.words_tell import tell
-from armillary.types import ActionSpec, Camera
+from armillary.sims.pictures import Pictured
+from armillary.sims.raycast import Raycaster
+from armillary.sims.words.facts import Fact, Facts, Thing
+from armillary.sims.words.tell import tell
+from armillary.types import ActionSpec
 
 FPS = 30.0
 TIMESTEP = 1.0 / 1500.0
@@ -40,7 +41,7 @@ def watch(sim: Any, rng: np.random.Generator) -> np.ndarray:
     return np.zeros(1, np.float32)
 
 
-class Physics:
+class Physics(Pictured):
     """See the module. A `Sim`; call `reset` before anything else.
 
     Args:
@@ -181,22 +182,6 @@ class Physics:
             "object_velocity": velocity,
             "object_energy": self.energy(),
         }
-
-    # What is seen -----------------------------------------------------------------------------------------------------------------
-
-    def camera(self, name: str, size: int) -> Camera:
-        return optics.view(self.model, self.data, name, size)
-
-    def render(self, cameras: Sequence[str] = ("front",), size: int = 128) -> dict[str, np.ndarray]:
-        return {name: self.picture(name, size).rgb for name in cameras}
-
-    def picture(self, camera: str = "front", size: int = 128) -> Picture:
-        """Colour with depth and geom ids."""
-        return self.rays.render(self.camera(camera, size))
-
-    def segment(self, camera: str = "front", size: int = 128) -> np.ndarray:
-        """Which object each pixel shows, int32 `h w`; -1 for none."""
-        return self.owner[self.rays.segment(self.camera(camera, size))].astype(np.int32)
 
 
 # Floor -> how a caption says it, its colour and look.

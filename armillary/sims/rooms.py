@@ -17,9 +17,10 @@ from armillary.sims.base import Policy, SceneObject
 from armillary.sims.experiments import COLOURS
 from armillary.sims.light import Light, Material
 from armillary.sims.mjcf import text
-from armillary.sims.raycast import Picture, Raycaster
-from armillary.sims.words import Fact, Facts, Thing
-from armillary.sims.words_tell import tell
+from armillary.sims.pictures import Pictured
+from armillary.sims.raycast import Raycaster
+from armillary.sims.words.facts import Fact, Facts, Thing
+from armillary.sims.words.tell import tell
 from armillary.types import ActionSpec, Camera
 
 SPEED, TURN = 1.2, 1.0  # of a full command: metres and radians a second
@@ -42,7 +43,7 @@ SPEC = ActionSpec(
 SURFACES = ("brick", "stripes", "dots", "marble", "wood", "checker", "speckle")
 
 
-class Rooms:
+class Rooms(Pictured):
     """See the module. A `Sim`; call `reset` before anything else.
 
     `place` float64 `2` and `yaw` (radians, 0 looks along +y, growing to the right) are where the camera is.
@@ -221,13 +222,6 @@ class Rooms:
         pose = pose_of((float(place[0]), float(place[1]), self.height), yaw, self.pitch)
         focal = 0.5 * size / np.tan(HALF_WIDTH)
         return Camera(name, size, size, np.array([[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]]), pose)
-
-    def render(self, cameras: Sequence[str] = ("eye",), size: int = 128) -> dict[str, np.ndarray]:
-        return {name: self.picture(name, size).rgb for name in cameras}
-
-    def picture(self, camera: str = "eye", size: int = 128) -> Picture:
-        """Colour with depth (metres along the optical axis) and geom ids."""
-        return self.rays.render(self.camera(camera, size))
 
 
 def pose_of(eye: Sequence[float], yaw: float, pitch: float) -> np.ndarray:

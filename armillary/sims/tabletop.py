@@ -6,7 +6,7 @@ Action: the velocity of the tip in the tray's plane, two numbers in [-1, 1] (x t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +16,12 @@ from armillary.sims import language, optics, scene
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.facts import shown
 from armillary.sims.light import Light
+from armillary.sims.pictures import Pictured
 from armillary.sims.policies import POLICIES
-from armillary.sims.raycast import Picture, Raycaster
-from armillary.sims.words import Facts
-from armillary.sims.words_tell import tell
-from armillary.types import ActionSpec, Camera
+from armillary.sims.raycast import Raycaster
+from armillary.sims.words.facts import Facts
+from armillary.sims.words.tell import tell
+from armillary.types import ActionSpec
 
 SPEED = 0.28  # m/s of a full command
 TICKS, SUBSTEPS = 5, 5  # control ticks a frame, physics steps a tick: 25 x 4 ms = 0.1 s
@@ -40,7 +41,7 @@ SPEC = ActionSpec(
 )
 
 
-class Tabletop:
+class Tabletop(Pictured):
     """See the module. A `Sim`; call `reset` before anything else.
 
     Args:
@@ -231,26 +232,6 @@ class Tabletop:
             "tip": self.tip.copy(),
             "tip_px": optics.project(view, self.tip).astype(np.float32),
         }
-
-    # What is seen -----------------------------------------------------------------------------------------------------------------
-
-    def camera(self, name: str, size: int) -> Camera:
-        return optics.view(self.model, self.data, name, size)
-
-    def render(self, cameras: Sequence[str] = ("front",), size: int = 128) -> dict[str, np.ndarray]:
-        if self.renderer == "gl":
-            from armillary.sims import gl
-
-            return {name: gl.draw(self, name, size) for name in cameras}
-        return {name: self.picture(name, size).rgb for name in cameras}
-
-    def picture(self, camera: str = "front", size: int = 128) -> Picture:
-        """Colour with depth and geom ids from the ray caster."""
-        return self.rays.render(self.camera(camera, size))
-
-    def segment(self, camera: str = "front", size: int = 128) -> np.ndarray:
-        """Which object each pixel shows, int32 `h w`; -1 for none."""
-        return self.owner[self.rays.segment(self.camera(camera, size))].astype(np.int32)
 
 
 def _objects(rng: np.random.Generator) -> tuple[SceneObject, ...]:

@@ -1,6 +1,6 @@
 """What holds for every prompt upsampler: what it is told, and that nothing a user said is lost or contradicted by what it makes.
 
-The check is `sims.words_read`: what prompt and caption state in the simulators' vocabulary. Words outside it cannot be checked here.
+The check is `sims.words.read`: what prompt and caption state in the simulators' vocabulary. Words outside it cannot be checked here.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from armillary.errors import Failed
-from armillary.sims.words import contradicted, lost
-from armillary.sims.words_read import read
+from armillary.sims.words.facts import contradicted, lost
+from armillary.sims.words.read import read
 
 LIMIT = 2000  # characters of a prompt given and of one made
 INSTRUCTION = (

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from armillary.errors import BadInput
-from armillary.sims import words_lexicon as lexicon
-from armillary.sims.words import KINDS, MOVES, ORDERED, Fact, Facts, Thing, lost, swap
-from armillary.sims.words_read import Reading, read
-from armillary.sims.words_tell import Length, tell
+from armillary.sims.words import lexicon
+from armillary.sims.words.facts import KINDS, MOVES, ORDERED, Fact, Facts, Thing, lost, swap
+from armillary.sims.words.read import Reading, read
+from armillary.sims.words.tell import Length, tell
 from armillary.store import read_json, weights_root
 from armillary.text.keep import LIMIT, Fits, faithful, sentence
 from armillary.text.prompt import check_prompt

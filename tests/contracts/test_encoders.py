@@ -115,7 +115,7 @@ def test_t5_without_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     encoder = text.load(tmp_path)
     assert encoder.dim == 4 and encoder.length == 512
-    with pytest.raises(MissingExtra, match="transformers is needed for the T5 text encoder"):
+    with pytest.raises(MissingExtra, match="transformers is needed for a local T5 encoder"):
         encoder.encode(["the red block"])
 
 

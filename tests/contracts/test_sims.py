@@ -7,7 +7,9 @@ import pytest
 
 from armillary import sims
 from armillary.errors import BadInput
-from armillary.sims import texture, words, words_read
+from armillary.sims import texture
+from armillary.sims.words import facts as words
+from armillary.sims.words.read import read
 
 pytest.importorskip("mujoco")
 
@@ -40,7 +42,7 @@ def test_sim(name):
     assert sim.state().shape == (len(sim.state_names),) and sim.state().dtype == np.float32
     assert sim.caption.endswith(".")
     if name in words.WORLDS:  # a caption states what is so, all of it, and nothing else
-        said = words_read.read(sim.caption, name).facts
+        said = read(sim.caption, name).facts
         assert not words.lost(sim.facts, said) and not words.contradicted(sim.facts, said)
     else:
         assert any(o.colour in sim.caption for o in sim.objects)

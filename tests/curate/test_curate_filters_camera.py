@@ -35,7 +35,7 @@ def moved(big, dx, dy):
     return big[100:280, 150:470].copy(), big[100 - dy : 280 - dy, 150 - dx : 470 - dx].copy()
 
 
-NEAR_BELOW = tuple(np.repeat(np.linspace(0.15, 0.45, CELLS), CELLS))
+NEAR_BELOW = np.repeat(np.linspace(0.15, 0.45, CELLS), CELLS)
 
 
 def row(**changes):
@@ -53,8 +53,8 @@ def row(**changes):
         ({"zoom": 0.3}, "zoom in"),
         ({"zoom": -0.3}, "zoom out"),
         ({"zoom": 0.3, "growth": NEAR_BELOW}, "dolly in"),
-        ({"zoom": -0.3, "growth": tuple(-g for g in NEAR_BELOW)}, "dolly out"),
-        ({"zoom": 0.3, "growth": (0.3,) * CELLS**2}, "zoom in"),
+        ({"zoom": -0.3, "growth": -NEAR_BELOW}, "dolly out"),
+        ({"zoom": 0.3, "growth": np.full(CELLS**2, 0.3)}, "zoom in"),
         ({"roll": 0.3}, "roll ccw"),
         ({"roll": -0.3}, "roll cw"),
         ({"x": 0.1, "y": 0.09}, "moving"),
@@ -164,7 +164,7 @@ def test_what_passes_by_is_no_relief():
         growth = np.full((CELLS, CELLS), 0.3)
         if k % 3 == 0:
             growth[:, k % CELLS : k % CELLS + 2] = 0.9
-        rows.append(row(zoom=0.3, parallax=0.3, growth=tuple(growth.ravel())))
+        rows.append(row(zoom=0.3, parallax=0.3, growth=growth.ravel()))
     assert relief(rows) < 0.05
     assert camera_of(rows, SHAKE).tag == "zoom in"
 

@@ -10,8 +10,8 @@ pytest.importorskip("mujoco")
 from armillary.errors import BadInput
 from armillary.sims import optics, street
 from armillary.sims.driving import ACCEL, BRAKE, FPS, HORIZON, MOUNTS, POLICIES, STEER, WHEELBASE, Driving, trajectory
-from armillary.sims.words import Thing
-from armillary.sims.words_read import read
+from armillary.sims.words.facts import Thing
+from armillary.sims.words.read import read
 
 
 def driven(seed, policy="cruise", frames=40):

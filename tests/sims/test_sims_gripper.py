@@ -12,9 +12,11 @@ pytest.importorskip("mujoco")
 
 from armillary import sims
 from armillary.errors import BadInput
-from armillary.sims import gripper_arm, gripper_language, gripper_tasks
-from armillary.sims.gripper import REACH, SPEED, Gripper
-from armillary.sims.gripper_things import AREA, SHAPES, radius
+from armillary.sims.gripper import arm as gripper_arm
+from armillary.sims.gripper import language as gripper_language
+from armillary.sims.gripper import tasks as gripper_tasks
+from armillary.sims.gripper.sim import REACH, SPEED, Gripper
+from armillary.sims.gripper.things import AREA, SHAPES, radius
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from armillary.errors import BadInput, Failed
 from armillary.sims import language, scene
 from armillary.sims.base import SceneObject
 from armillary.sims.tabletop import SPEED, Tabletop
-from armillary.sims.words import Fact, Thing
-from armillary.sims.words_tell import tell
+from armillary.sims.words.facts import Fact, Thing
+from armillary.sims.words.tell import tell
 
 pytest.importorskip("mujoco")
 

@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("mujoco")
 
 from armillary import sims
-from armillary.sims import words_lexicon as lexicon
-from armillary.sims.words import KINDS, WORLDS, Fact, Facts, Thing, altered, contradicted, lost
-from armillary.sims.words_patterns import LONG, MIDDLE, SHORT
-from armillary.sims.words_read import read
-from armillary.sims.words_tell import chosen, tell
-from armillary.sims.words_verbs import inflect
+from armillary.sims.words import lexicon
+from armillary.sims.words.facts import KINDS, WORLDS, Fact, Facts, Thing, altered, contradicted, lost
+from armillary.sims.words.patterns import LONG, MIDDLE, SHORT
+from armillary.sims.words.read import read
+from armillary.sims.words.tell import chosen, tell
+from armillary.sims.words.verbs import inflect
 
 RED, BLUE, GREEN = Thing("red", "block"), Thing("blue", "bar"), Thing("green", "tee")
 SCENE = Facts(

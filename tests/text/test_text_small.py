@@ -12,9 +12,9 @@ pytest.importorskip("mujoco")
 from armillary import text
 from armillary.errors import BadInput
 from armillary.recipes.text import HELD_SEED, TextConfig, fit, retrieval, save, scenes_of, told_apart
-from armillary.sims.words import WORLDS, Fact, Facts, Thing, contradicted, lost
-from armillary.sims.words_read import read
-from armillary.sims.words_tell import chosen, tell
+from armillary.sims.words.facts import WORLDS, Fact, Facts, Thing, contradicted, lost
+from armillary.sims.words.read import read
+from armillary.sims.words.tell import chosen, tell
 from armillary.text.small import SmallConfig, SmallEncoder
 from armillary.text.small_network import SmallNetwork
 from armillary.text.upsample_small import SmallUpsampler, from_rows, joined, to_rows

@@ -7,8 +7,8 @@ pytest.importorskip("mujoco")
 
 from armillary.errors import BadInput, Failed
 from armillary.recipes.upsampler import TuneConfig, pairs_of, read_pairs, tune
-from armillary.sims.words import lost
-from armillary.sims.words_read import read
+from armillary.sims.words.facts import lost
+from armillary.sims.words.read import read
 from armillary.text.upsample_local import LocalUpsampler
 
 

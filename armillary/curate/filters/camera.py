@@ -108,7 +108,7 @@ def camera_of(rows: list[FlowRow], max_shake: float, c: CameraConfig | None = No
 def relief(rows: list[FlowRow]) -> float:
     """Spread (15th to 85th percentile) of the cells' growth plus how much greater it is at the lower edge than at the upper, where it is;
     both over the picture's own growth."""
-    known = [r for r in rows if r.growth]
+    known = [r for r in rows if np.isfinite(r.growth).any()]
     if len(known) < 3:
         return 0.0
     maps = np.array([r.growth for r in known])

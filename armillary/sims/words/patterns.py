@@ -1,4 +1,4 @@
-"""The sentences of captions: patterns by kind of fact. How they are filled stands in `words_tell`; `~` marks what is held out."""
+"""The sentences of captions: patterns by kind of fact. How they are filled stands in `words.tell`; `~` marks what is held out."""
 
 from __future__ import annotations
 

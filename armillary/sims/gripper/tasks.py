@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from armillary.sims.base import SceneObject
-from armillary.sims.gripper_things import AREA, SHAPES, TARGETS, Target, radius
+from armillary.sims.gripper.things import AREA, SHAPES, TARGETS, Target, radius
 from armillary.sims.language import SIDES
 
 BORDER = 0.065  # metres from the area's edge to a thing's centre that count as at that side

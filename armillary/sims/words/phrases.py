@@ -6,9 +6,9 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 
-from armillary.sims import words_lexicon as lexicon
-from armillary.sims.words import Thing
-from armillary.sims.words_verbs import inflect
+from armillary.sims.words import lexicon
+from armillary.sims.words.facts import Thing
+from armillary.sims.words.verbs import inflect
 
 # What people say beside the lexicon. world -> phrase -> token; a token is (type, ...).
 SIDE = {

@@ -1,7 +1,7 @@
 """Sentences to facts: what a prompt or a caption states, in the simulators' vocabulary.
 
 Words and phrases are looked up (the longest first), and the things around a verb become who does it and to whom, by voice. It reads every
-sentence `words_tell` writes, and plain English of the same make; what it does not understand it names instead of guessing.
+sentence `words.tell` writes, and plain English of the same make; what it does not understand it names instead of guessing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from armillary.sims.words import WORLDS, Fact, Facts, Thing
-from armillary.sims.words_phrases import COUNT, DENY, EXPERIMENTS, MOVES, Token, norm, phrases, tokens
+from armillary.sims.words.facts import WORLDS, Fact, Facts, Thing
+from armillary.sims.words.phrases import COUNT, DENY, EXPERIMENTS, MOVES, Token, norm, phrases, tokens
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A small grammar. A clause is a pattern such as `{arm} [push] {O} {W}`: braces are filled with names and phrases, brackets with verbs in the
 tense of the whole text (`[push.pp]`, `[push.ing]` for participles, `[lie:L]` agrees with `{L}` in number, `[=go]` is that very verb).
-Clauses become sentences in an order drawn for each text. A pattern that begins with `~` is held out, as words are (see `words_lexicon`).
+Clauses become sentences in an order drawn for each text. A pattern that begins with `~` is held out, as words are (see `words.lexicon`).
 
 * long: every fact, as whole sentences; what worlds are trained on.
 * middle: what happens, to what, and where, in one or two sentences.
@@ -19,11 +19,11 @@ from typing import Literal
 
 import numpy as np
 
-from armillary.sims import words_lexicon as lexicon
 from armillary.sims.language import TOWARDS, article, listed
-from armillary.sims.words import Fact, Facts, Thing
-from armillary.sims.words_patterns import LONG, MIDDLE, SHORT
-from armillary.sims.words_verbs import STATIVE, inflect
+from armillary.sims.words import lexicon
+from armillary.sims.words.facts import Fact, Facts, Thing
+from armillary.sims.words.patterns import LONG, MIDDLE, SHORT
+from armillary.sims.words.verbs import STATIVE, inflect
 
 PLACE = {"tabletop": ("table",), "driving": ("street", "weather")}  # what the sentence about a place needs to know
 Length = Literal["short", "middle", "long", "plain"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from armillary.sims import gripper_tasks
 from armillary.sims.base import Policy
-from armillary.sims.gripper_skills import Hand, carry, push, release, take
-from armillary.sims.gripper_tasks import TASKS, Task
+from armillary.sims.gripper import tasks as gripper_tasks
+from armillary.sims.gripper.skills import Hand, carry, push, release, take
+from armillary.sims.gripper.tasks import TASKS, Task
 
 AFTER = 4  # frames that a solved task is left standing before the next one
 

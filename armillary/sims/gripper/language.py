@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from armillary.sims.base import SceneObject
-from armillary.sims.gripper_tasks import Task
-from armillary.sims.gripper_things import Target
+from armillary.sims.gripper.tasks import Task
+from armillary.sims.gripper.things import Target
 from armillary.sims.language import TOWARDS, article, direction, listed
 
 STILL = 0.015  # metres: a thing that has moved less has not moved

@@ -1,4 +1,4 @@
-"""What is so in a scene, as plain facts: what captions are made from (`words_tell`), and what is read out of sentences (`words_read`).
+"""What is so in a scene, as plain facts: what captions are made from (`words.tell`), and what is read out of sentences (`words.read`).
 
 Simulators fill a `Facts` from their true state. A prompt is read into one as well, with gaps where it says nothing, so that two texts can
 be compared by what they state and not by how they say it.

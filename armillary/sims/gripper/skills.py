@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from armillary.sims import gripper_arm
-from armillary.sims.gripper_tasks import below, half_width, height
-from armillary.sims.gripper_things import WIDEST
+from armillary.sims.gripper import arm as gripper_arm
+from armillary.sims.gripper.tasks import below, half_width, height
+from armillary.sims.gripper.things import WIDEST
 
 HOVER = 0.075  # metres over a thing from which the hand comes down on it
 ABOVE = 0.13  # metres under what is carried

@@ -9,18 +9,24 @@ The task is one sentence (see `gripper_tasks.TASKS`): push to a side, push next 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from armillary.errors import BadInput, lookup, require
-from armillary.sims import gripper_arm, gripper_language, gripper_policies, gripper_scene, gripper_tasks, optics
+from armillary.sims import optics
 from armillary.sims.base import Policy, SceneObject
 from armillary.sims.facts import shown
-from armillary.sims.gripper_things import AREA, Target
-from armillary.sims.raycast import Picture, Raycaster
-from armillary.types import ActionSpec, Camera
+from armillary.sims.gripper import arm as gripper_arm
+from armillary.sims.gripper import language as gripper_language
+from armillary.sims.gripper import policies as gripper_policies
+from armillary.sims.gripper import scene as gripper_scene
+from armillary.sims.gripper import tasks as gripper_tasks
+from armillary.sims.gripper.things import AREA, Target
+from armillary.sims.pictures import Pictured
+from armillary.sims.raycast import Raycaster
+from armillary.types import ActionSpec
 
 FPS = 10.0
 TICKS, SUBSTEPS = 5, 10  # control ticks a frame, physics steps a tick: 50 x 2 ms = 0.1 s
@@ -57,7 +63,7 @@ JOINTS = ActionSpec(
 )
 
 
-class Gripper:
+class Gripper(Pictured):
     """See the module. A `Sim`; call `reset` before anything else.
 
     Args:
@@ -294,19 +300,3 @@ class Gripper:
             "joint_velocity": np.array([*speeds[:6], speeds[6] + speeds[7]]),
             "joint_target": self.commanded.copy(),
         }
-
-    # What is seen -----------------------------------------------------------------------------------------------------------------
-
-    def camera(self, name: str, size: int) -> Camera:
-        return optics.view(self.model, self.data, name, size)
-
-    def render(self, cameras: Sequence[str] = ("front",), size: int = 128) -> dict[str, np.ndarray]:
-        if self.renderer == "gl":
-            from armillary.sims import gl
-
-            return {name: gl.draw(self, name, size) for name in cameras}
-        return {name: self.picture(name, size).rgb for name in cameras}
-
-    def picture(self, camera: str = "front", size: int = 128) -> Picture:
-        """Colour with depth and geom ids from the ray caster."""
-        return self.rays.render(self.camera(camera, size))

@@ -1,8 +1,8 @@
 """The simulators' vocabulary: every way a colour, a shape, an action or a setting is named. Plain tables; the first entry is the plainest.
 
-An entry that begins with `~` is held out: `words_tell` uses it only when asked for held-out wordings, so that what is trained on captions
+An entry that begins with `~` is held out: `words.tell` uses it only when asked for held-out wordings, so that what is trained on captions
 can be tested on words and sentences it has never met. Colours and shapes that are held out are new phrases, most with a word in them that
-can be known (`cherry red`): that `jade` is green cannot be guessed by anyone who has not met it. A reader (`words_read`) knows all of them.
+can be known (`cherry red`): that `jade` is green cannot be guessed by anyone who has not met it. A reader (`words.read`) knows all of them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ ACTORS = {
     "driving": ("car", "ego car", "vehicle", "~driver's car"),
 }
 
-# Verb -> base forms; `words_tell.inflect` makes the others. Particles follow the verb.
+# Verb -> base forms; `words.tell.inflect` makes the others. Particles follow the verb.
 VERBS: dict[str, tuple[str, ...]] = {
     "push": ("push", "shove", "slide", "move", "shift", "~nudge", "~propel"),
     "go": ("move", "slide", "travel", "~glide", "~drift"),

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from armillary.sims import gripper_arm, gripper_things
 from armillary.sims.base import SceneObject
-from armillary.sims.gripper_things import AREA, Target
+from armillary.sims.gripper import arm as gripper_arm
+from armillary.sims.gripper import things as gripper_things
+from armillary.sims.gripper.things import AREA, Target
 from armillary.sims.light import Lamp, Light, Material
 from armillary.sims.mjcf import look, text
 
