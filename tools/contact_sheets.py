@@ -12,7 +12,7 @@ from PIL import Image
 
 from armillary import sims
 from armillary.sims.experiments import EXPERIMENTS
-from armillary.sims.gripper_tasks import TASKS
+from armillary.sims.gripper.tasks import TASKS
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "simulators"
 SIZE, COLUMNS = 128, 6

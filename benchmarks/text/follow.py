@@ -23,7 +23,7 @@ from armillary.evaluate.objects import ColourTracker, Scene
 from armillary.recipes.text import HELD_SEED
 from armillary.rollout.dreamer import Dreamer
 from armillary.sims.language import SIDES
-from armillary.sims.words_tell import tell
+from armillary.sims.words.tell import tell
 from armillary.text import upsampler
 
 COLOURS = ("red", "green", "blue", "yellow")

@@ -23,9 +23,9 @@ import torch
 
 from armillary import text
 from armillary.recipes.text import HELD_SEED, LENGTHS, retrieval, scenes_of, told_apart
-from armillary.sims.words import WORLDS, Facts, contradicted, lost
-from armillary.sims.words_read import read
-from armillary.sims.words_tell import chosen, tell
+from armillary.sims.words.facts import WORLDS, Facts, contradicted, lost
+from armillary.sims.words.read import read
+from armillary.sims.words.tell import chosen, tell
 from armillary.text.upsample_small import SmallUpsampler, from_rows
 
 ROOT = Path(__file__).resolve().parent
