@@ -74,15 +74,13 @@ def unet(
     Args:
         data: a LeRobot dataset.
         tokenizer: a continuous one whose frames stand alone (what `frame-c8-tabletop` makes).
-        start: a world to go on from (`--set data.text=hash` for those that ship, which read that encoder).
+        start: a world to go on from.
         cache: folder for encoded data.
     """
     return RunConfig(
         name="unet-tabletop",
         model=WorldRun(size="" if start else "unet-nano", start=start, unroll_prob=0.5, unroll_from=0.3),
-        data=LatentsConfig(
-            EpisodesConfig(data, frames=9, size=SIZE), tokenizer=tokenizer, text="small", focus=0.5, cache=cache
-        ),
+        data=LatentsConfig(EpisodesConfig(data, frames=9, size=SIZE), tokenizer=tokenizer, text="hash", focus=0.5, cache=cache),
         optim=OptimConfig(lr=1e-3, betas=(0.9, 0.99), warmup=300, weight_decay=0.01),
         steps=steps,
         batch=batch,
@@ -111,14 +109,14 @@ def ar(
     Args:
         data: a LeRobot dataset.
         tokenizer: a discrete video one (what `video-d4x8x8-tabletop` makes).
-        start: a world to go on from (`--set data.text=hash` for those that ship, which read that encoder).
+        start: a world to go on from.
         cache: folder for encoded data.
     """
     return RunConfig(
         name="ar-tabletop",
         model=WorldRun(size="" if start else "ar-nano", start=start),
         data=LatentsConfig(
-            EpisodesConfig(data, frames=17, size=SIZE, actions=False), tokenizer=tokenizer, text="small", focus=0.3, cache=cache
+            EpisodesConfig(data, frames=17, size=SIZE, actions=False), tokenizer=tokenizer, text="hash", focus=0.3, cache=cache
         ),
         optim=OptimConfig(lr=1e-3, betas=(0.9, 0.95), warmup=300, weight_decay=0.1),
         steps=steps,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from armillary import tokenizers, worlds
+from armillary.data import EpisodesConfig, LatentsConfig
+from armillary.recipes import RECIPES
 from armillary.store import load_folder, weights_root
 
 FOLDERS = sorted(p.parent for p in weights_root().glob("*/config.json"))
@@ -25,3 +27,13 @@ def test_a_shipped_checkpoint_loads_and_has_a_card(folder):
 def test_the_budget_holds():
     total = sum(p.stat().st_size for p in weights_root().rglob("*") if p.is_file())
     assert total < 60e6
+
+
+@pytest.mark.parametrize("folder", [f for f in FOLDERS if load_folder(f).family == "world"], ids=lambda p: p.name)
+def test_a_shipped_world_can_be_trained_on_by_its_recipe(folder):
+    world = worlds.load(folder.name)
+    config = RECIPES[str(load_folder(folder).extra["recipe"])]("some/data", start=folder.name)
+    assert isinstance(config.data, LatentsConfig) and isinstance(config.data.source, EpisodesConfig)
+    assert config.data.text == world.setting.text
+    assert tokenizers.load(config.data.tokenizer).sha256 == world.tokenizer.sha256
+    assert config.data.source.actions == (world.action_spec is not None)
