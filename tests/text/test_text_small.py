@@ -19,7 +19,7 @@ from armillary.text.small import SmallConfig, SmallEncoder
 from armillary.text.small_network import SmallNetwork
 from armillary.text.upsample_small import SmallUpsampler, from_rows, joined, to_rows
 
-FOUND = 0.75  # of held-out wordings of held-out scenes; the card has the figures
+FOUND = 0.9  # of held-out wordings of held-out scenes; benchmarks/text has the figures
 PROMPTS = json.loads((Path(__file__).parents[2] / "benchmarks" / "text" / "prompts.json").read_text())
 
 
@@ -35,8 +35,8 @@ def held():
 
 def test_a_scene_is_found_by_words_never_trained_on(small, held):
     found = retrieval(small, held, "long")
-    assert found["together"] >= FOUND and min(found.values()) >= FOUND - 0.3, found
-    assert min(told_apart(small, held).values()) > 0.6
+    assert found["together"] >= FOUND and min(found.values()) >= FOUND - 0.1, found
+    assert min(told_apart(small, held).values()) > 0.65
 
 
 def test_a_network_learns_saves_and_loads(tmp_path):
