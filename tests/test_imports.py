@@ -17,7 +17,7 @@ LINES = [
     "presets progress",
     "store",
     "media",
-    "nn guard curate shards sims",
+    "nn features guard curate shards sims",
     "text tokenizers conditioning worlds parallel",
     "data rollout",
     "train evaluate serve",
