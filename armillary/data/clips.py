@@ -34,6 +34,7 @@ class ClipsConfig:
             `key.txt`), or one with video files (a caption may lie beside each as `.txt`), searched in its subfolders too.
         frames: in a window; fps: the rate they are taken at.
         size: height and width; frames are cropped to that shape in the middle and resized by area.
+        crop: height and width of a part cut out of each window wherever chance puts it (held-out: in the middle); (0, 0) for all of it.
         stretch: longer videos are divided into stretches of so many seconds, each decoded at once.
         held_out: share of the source videos kept apart (of the stretches, when there is only one source).
         focus: share of the windows drawn where the picture changes most.
@@ -43,6 +44,7 @@ class ClipsConfig:
     path: str
     frames: int = 9
     size: tuple[int, int] = (64, 64)
+    crop: tuple[int, int] = (0, 0)
     fps: float = 10.0
     stretch: float = 10.0
     held_out: float = 0.1
@@ -104,6 +106,7 @@ class ClipsConfig:
             fps=self.fps,
             held_out=self.held_out,
             focus=self.focus,
+            crop=self.crop,
             memory=self.memory,
         )
 

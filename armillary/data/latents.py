@@ -81,6 +81,8 @@ class LatentsDataset:
     """
 
     def __init__(self, config: LatentsConfig, split: Split) -> None:
+        if getattr(config.source, "crop", (0, 0)) != (0, 0):
+            raise BadInput("A world learns from whole frames; leave data.source.crop at [0, 0] and set size.")
         source = dataclasses.replace(config.source, focus=0.0).build(split)
         tokenizer = tokenizers.load(config.tokenizer)
         self.config, self.source = config, source

@@ -42,12 +42,14 @@ class MixtureConfig:
         images: share of the training steps whose batch holds single frames, evenly spread: for tokenizers and for worlds that take
             clips whole. The held-out split keeps to windows.
         image_rows: times as many rows in such a batch.
+        rates: whether pixels may come at several frame rates: a tokenizer is told none, a world is. The mixture's is the first member's.
     """
 
     sources: tuple[EpisodesConfig | ClipsConfig | PosedConfig | DrivingConfig | LatentsConfig | SyntheticConfig, ...] = ()
     weights: tuple[float, ...] = ()
     images: float = 0.0
     image_rows: int = 1
+    rates: bool = False
 
     def build(self, split: Split = "train") -> Mixture:
         """Raises BadInput: shares that make no sense, or members that do not fit together."""
@@ -72,7 +74,9 @@ class Mixture:
     def __init__(self, config: MixtureConfig, members: Sequence[Dataset], split: Split) -> None:
         self.config, self.members = config, list(members)
         self.split: Split = split
-        for name in ("frames", "size", "fps", "views"):
+        for name in (
+            ("frames", "size", "views") if config.rates and "video" in members[0].fields else ("frames", "size", "fps", "views")
+        ):
             values = [getattr(m, name) for m in members]
             if any(v != values[0] for v in values):
                 raise BadInput(f"The members of a mixture differ in {name}: {', '.join(map(str, values))}. Give them one.")

@@ -11,11 +11,12 @@ import torch
 
 from armillary.data import rows
 from armillary.data.base import Entry, Split, Windows, long_enough, split_entries
-from armillary.errors import Failed
+from armillary.errors import BadInput, Failed
 from armillary.progress import track
 from armillary.types import ActionSpec, Batch
 
 _COUNTING = threading.Lock()
+PLACE = 0xC209  # sets the draw of a crop's place apart from that of its window
 
 
 class Pixels:
@@ -25,6 +26,8 @@ class Pixels:
         entries: all of them, of both splits.
         read: entry -> uint8 `length h w 3`, with several views `(v length) h w 3`.
         views: how many an entry has.
+        crop: height and width of a part that is cut out of each window, at a place drawn anew each time (in the middle for the held-out
+            split); (0, 0) for all of it. For data without cameras: they would have to move along.
         cut: (entry, first frame, frames) -> the same of a part of it, where that is quicker than all.
         memory: GiB of decoded frames to keep; beyond it an entry is decoded again (its window only, with `cut`) whenever it is drawn.
         held_out: share of the groups that is held out.
@@ -48,11 +51,15 @@ class Pixels:
         focus: float = 0.0,
         memory: float = 4.0,
         views: int = 1,
+        crop: tuple[int, int] = (0, 0),
         cut: Callable[[Entry, int, int], np.ndarray] | None = None,
     ) -> None:
         self.what, self.hash = what, hash
         self.split: Split = split
-        self.frames, self.size, self.fps, self.spec, self.views = frames, size, fps, spec, views
+        self.frames, self.fps, self.spec, self.views = frames, fps, spec, views
+        self.whole, self.size = size, (size if crop == (0, 0) else crop)
+        if not all(0 < c <= s for c, s in zip(self.size, size)):
+            raise BadInput(f"A crop lies within frames of {size[0]}x{size[1]}; got {crop[0]}x{crop[1]}.")
         self.entries = split_entries(long_enough(entries, frames, what), held_out, split, what)
         self.fields = frozenset({"video"}) | rows.fields_of(self.entries, spec)
         self._read, self._cut, self._room = read, cut, int(memory * 2**30)
@@ -96,16 +103,25 @@ class Pixels:
         each = frames.reshape(self.views, entry.length, *frames.shape[1:])
         return each[:, start : start + self.frames].reshape(-1, *frames.shape[1:])
 
+    def cropped(self, frames: np.ndarray, seed: int, step: int, row: int) -> np.ndarray:
+        """The part of a window, uint8 `t h w 3`, that a row shows."""
+        if self.size == self.whole:
+            return frames
+        room = [a - b for a, b in zip(self.whole, self.size)]
+        draw = np.random.default_rng([seed, step, row, PLACE])
+        top, left = (r // 2 if self.split == "held-out" else int(draw.integers(r + 1)) for r in room)
+        return frames[:, top : top + self.size[0], left : left + self.size[1]]
+
     def _checked(self, entry: Entry, frames: np.ndarray, length: int) -> np.ndarray:
-        if frames.shape != (self.views * length, *self.size, 3) or frames.dtype != np.uint8:
+        if frames.shape != (self.views * length, *self.whole, 3) or frames.dtype != np.uint8:
             raise Failed(
-                f"{self.what}, {entry.key}: expected {self.views * length} frames of {self.size}, "
+                f"{self.what}, {entry.key}: expected {self.views * length} frames of {self.whole}, "
                 f"decoded {frames.dtype} {frames.shape}."
             )
         return frames
 
     def _bytes(self, entry: Entry) -> int:
-        return self.views * entry.length * self.size[0] * self.size[1] * 3
+        return self.views * entry.length * self.whole[0] * self.whole[1] * 3
 
     def _take(self, entry: Entry) -> bool:
         """Whether there is room to keep an entry; it is taken then."""
@@ -128,7 +144,8 @@ class Pixels:
         """`video` float `b 3 t h w` in [-1, 1], `actions` raw, one sentence a row, cameras where they are known."""
         drawn = rows.draw(self.windows, self.entries, step, size, seed, rank)
         # In NumPy: a thread that works ahead must not start a second set of torch's threads.
-        video = np.stack([self.window(r.entry, r.start) for r in drawn]).transpose(0, 4, 1, 2, 3).astype(np.float32, order="C")
+        windows = [self.cropped(self.window(r.entry, r.start), seed, step, rank * size + i) for i, r in enumerate(drawn)]
+        video = np.stack(windows).transpose(0, 4, 1, 2, 3).astype(np.float32, order="C")
         video /= np.float32(127.5)
         video -= np.float32(1.0)
         return Batch(video=torch.from_numpy(video), **rows.conditions(drawn, self.frames, self.spec, self.fps, self.views))

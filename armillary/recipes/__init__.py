@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from armillary.recipes import tabletop, videos
+from armillary.recipes import tabletop, tokenizers, videos
 from armillary.train import RunConfig
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
@@ -17,9 +17,27 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "demo-unet-tabletop": tabletop.demo_unet,
     "demo-ar-tabletop": tabletop.demo_ar,
     "frame-c8-videos": videos.frame_c8,
+    "frame-d8-videos": videos.frame_d8,
+    "video-c4x8x8-videos": videos.video_c4x8x8,
     "video-d4x8x8-videos": videos.video_d4x8x8,
     "unet-videos": videos.unet,
     "ar-videos": videos.ar,
+    "video-c4x8x8-mixed": tokenizers.video_c4x8x8_mixed,
+    "video-d4x8x8-mixed": tokenizers.video_d4x8x8_mixed,
+    "tokenizer-first": tokenizers.first,
+    "tokenizer-motion": tokenizers.motion,
+    "tokenizer-texture": tokenizers.texture,
+    "tokenizer-adversary": tokenizers.adversary,
+    "ci8x8": tokenizers.ci8x8,
+    "ci16x16": tokenizers.ci16x16,
+    "di8x8": tokenizers.di8x8,
+    "di16x16": tokenizers.di16x16,
+    "cv4x8x8": tokenizers.cv4x8x8,
+    "cv8x8x8": tokenizers.cv8x8x8,
+    "cv8x16x16": tokenizers.cv8x16x16,
+    "dv4x8x8": tokenizers.dv4x8x8,
+    "dv8x8x8": tokenizers.dv8x8x8,
+    "dv8x16x16": tokenizers.dv8x16x16,
 }
 
 __all__ = ["RECIPES"]

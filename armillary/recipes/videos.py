@@ -9,7 +9,7 @@ import dataclasses
 
 from armillary.data import ClipsConfig, LatentsConfig
 from armillary.recipes import tabletop
-from armillary.train import RunConfig
+from armillary.train import RunConfig, TokenizerRun
 
 SIZE = (64, 64)
 
@@ -28,12 +28,33 @@ def frame_c8(
     return dataclasses.replace(base, name="frame-c8-videos", data=ClipsConfig(data, frames=4, size=size, fps=fps))
 
 
+def frame_d8(
+    data: str, *, size: tuple[int, int] = SIZE, fps: float = 10.0, steps: int = 20000, start: str = "", threads: int = 0
+) -> RunConfig:
+    """A discrete tokenizer of single frames. Arguments as in `frame_c8`."""
+    return _sized("frame-d8", frame_c8(data, size=size, fps=fps, steps=steps, start=start, threads=threads))
+
+
+def video_c4x8x8(
+    data: str, *, size: tuple[int, int] = SIZE, fps: float = 10.0, steps: int = 20000, start: str = "", threads: int = 0
+) -> RunConfig:
+    """A continuous causal video tokenizer. Arguments as in `frame_c8`."""
+    return _sized("video-c4x8x8", video_d4x8x8(data, size=size, fps=fps, steps=steps, start=start, threads=threads))
+
+
 def video_d4x8x8(
     data: str, *, size: tuple[int, int] = SIZE, fps: float = 10.0, steps: int = 20000, start: str = "", threads: int = 0
 ) -> RunConfig:
     """A discrete causal video tokenizer. Arguments as in `frame_c8`."""
     base = tabletop.video_d4x8x8("", steps=steps, start=start, threads=threads)
     return dataclasses.replace(base, name="video-d4x8x8-videos", data=ClipsConfig(data, frames=9, size=size, fps=fps))
+
+
+def _sized(size: str, config: RunConfig) -> RunConfig:
+    """The same run for another size of tokenizer."""
+    assert isinstance(config.model, TokenizerRun)
+    model = dataclasses.replace(config.model, size="" if config.model.start else size)
+    return dataclasses.replace(config, name=f"{size}-videos", model=model)
 
 
 def unet(

@@ -26,6 +26,7 @@ class RunConfig:
     Args:
         name: of the recipe, kept with the weights.
         model: what is trained; data: on what.
+        rival: the optimizer of what an adversarial stage trains against (published: this rate and these betas); idle without one.
         steps: optimizer steps; batch: rows in a step, over all ranks.
         seed: of first weights, batches and noise.
         ema: decay of the averaged weights, which are what is kept; 0 for none.
@@ -42,6 +43,7 @@ class RunConfig:
     model: TokenizerRun | WorldRun
     data: DataConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
+    rival: OptimConfig = field(default_factory=lambda: OptimConfig(lr=4e-4, betas=(0.5, 0.999), weight_decay=0.0))
     steps: int = 1000
     batch: int = 16
     seed: int = 0
@@ -68,8 +70,9 @@ def check(config: RunConfig) -> None:
             raise BadInput(f"{name} is at least {least}; got {getattr(config, name)}.")
     if not 0 <= config.ema < 1:
         raise BadInput(f"ema is a decay in [0, 1), 0 for no average; got {config.ema}.")
-    if config.optim.lr <= 0 or config.optim.clip < 0 or config.optim.warmup < 0:
-        raise BadInput(f"optim wants lr > 0, clip >= 0 and warmup >= 0; got {config.optim}.")
+    for name, optim in (("optim", config.optim), ("rival", config.rival)):
+        if optim.lr <= 0 or optim.clip < 0 or optim.warmup < 0:
+            raise BadInput(f"{name} wants lr > 0, clip >= 0 and warmup >= 0; got {optim}.")
     for meter in config.meters:
         lookup(METERS, meter, "meter")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from armillary import __version__
 from armillary.data.ahead import Ahead
@@ -28,7 +28,7 @@ from armillary.train.checkpoint import Checkpoint, list_checkpoints, newest_chec
 from armillary.train.config import RunConfig, as_json, check, differences
 from armillary.train.ema import Average
 from armillary.train.meters import METERS, JsonLines, Meter
-from armillary.train.optim import load_optimizer, lr_at, make_optimizer, named_parameters, optimizer_tensors
+from armillary.train.optim import OptimConfig, load_optimizer, lr_at, make_optimizer, named_parameters, optimizer_tensors
 from armillary.train.session import Stop, arranged, locked
 
 MOST_SKIPPED = 3
@@ -86,6 +86,13 @@ def train(config: RunConfig, out: str | Path, resume: bool = True, progress: boo
             return _Run(config, out).go(progress)
 
 
+def _set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int) -> float:
+    rate = lr_at(config, step, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
 def _claim(config: RunConfig, out: Path, resume: bool) -> None:
     """Write `config.json`, or make sure that the one there is ours."""
     path = out / "config.json"
@@ -116,6 +123,9 @@ class _Run:
             self.model: nn.Module = config.model.build(self.data).to(config.device)
         self.model.train()
         self.optimizer = make_optimizer(self.model, config.optim)
+        # What an adversarial stage trains against: a part of the model, and of its checkpoints, with an optimizer of its own.
+        self.rival: nn.Module | None = getattr(self.model, "rival", None)
+        self.rival_optimizer = None if self.rival is None else make_optimizer(self.rival, config.rival)
         self.average = Average(self.model, config.ema) if config.ema else None
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         # Sums since the last row, and the newest figures: both go into a checkpoint, so that rows do not depend on where a run stopped.
@@ -164,9 +174,7 @@ class _Run:
         """Forward, backward, update, one row now and then."""
         config, step = self.config, self.step
         batch = self.batches.take(step).to(config.device)
-        rate = lr_at(config.optim, step, config.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = _set_rate(self.optimizer, config.optim, step, config.steps)
         config.model.at(self.model, step / config.steps)
         with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             loss, metrics = self.model(batch, step_rng(config.seed, step, self.rank, config.device))
@@ -176,12 +184,16 @@ class _Run:
             loss.backward()
             most = config.optim.clip or math.inf
             norm = nn.utils.clip_grad_norm_(list(named_parameters(self.model).values()), most).item()
+        if self.rival_optimizer is not None and math.isfinite(norm):
+            norm, metrics = self.rival_gradient(norm, metrics)
         self.step += 1
         if not math.isfinite(norm):
             self.skip(loss.item(), batch.keys, meters)
             return
         self.skipped = 0
         self.optimizer.step()
+        if self.rival_optimizer is not None:
+            self.rival_optimizer.step()
         if self.average is not None:
             self.average.update(self.model, step)
         figures = {"loss": loss.item(), "grad_norm": norm, "lr": rate} | {k: float(v) for k, v in metrics.items()}
@@ -189,6 +201,18 @@ class _Run:
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
         self.write_row(meters)
+
+    def rival_gradient(self, norm: float, metrics: Mapping[str, Tensor]) -> tuple[float, Mapping[str, Tensor]]:
+        """Backward for the rival, on the batch just seen. Gives `norm` (or the rival's own, when that is no number) and all metrics."""
+        assert self.rival is not None and self.rival_optimizer is not None
+        config = self.config
+        _set_rate(self.rival_optimizer, config.rival, self.step, config.steps)
+        self.rival_optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            loss, more = self.model.rival_loss()  # type: ignore[operator]
+        loss.backward()
+        own = nn.utils.clip_grad_norm_(list(self.rival.parameters()), config.rival.clip or math.inf)
+        return norm if bool(own.isfinite()) else math.nan, {**metrics, **more, "rival_grad_norm": own}
 
     def write_row(self, meters: list[Meter]) -> None:
         """The means since the last row, every `log_every` steps and at the end."""
@@ -243,6 +267,8 @@ class _Run:
                 f"At step {self.step} the weights are no finite numbers any more (first: {broken[0]}); nothing was saved."
             )
         parts = {"model": state, "optimizer": optimizer_tensors(self.optimizer, self.model)}
+        if self.rival is not None and self.rival_optimizer is not None:
+            parts["rival"] = optimizer_tensors(self.rival_optimizer, self.rival)
         if self.average is not None:
             parts["average"] = self.average.tensors
         facts = {
@@ -257,6 +283,8 @@ class _Run:
             raise BadInput(f"The data changed since {found.path} was written. Choose another folder for a run on the new data.")
         self.model.load_state_dict(dict(found.parts["model"]), strict=True)
         load_optimizer(self.optimizer, self.model, found.parts["optimizer"])
+        if self.rival is not None and self.rival_optimizer is not None:
+            load_optimizer(self.rival_optimizer, self.rival, found.parts["rival"])
         if self.average is not None:
             self.average.load(found.parts["average"])
         self.step, self.seconds, self.skipped = found.step, facts["seconds"], facts["skipped"]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from armillary import presets, tokenizers, worlds
+from armillary import features, presets, tokenizers, worlds
 from armillary.data.base import Dataset, Encoded
 from armillary.errors import BadInput, lookup
 from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
@@ -35,6 +35,8 @@ class TokenizerRun:
         start: a shipped name or checkpoint folder to go on from, empty for random weights.
         overrides: changes to the size, as `width=48`.
         objective: its loss.
+        features: a name of `armillary.features.FEATURES` that the perceptual and Gram terms see by, empty without such terms;
+            features_path: its weights, where they are not shipped.
         freeze: `encoder` trains only what draws the pixels, so that worlds go on understanding the latents.
     """
 
@@ -42,6 +44,8 @@ class TokenizerRun:
     start: str = ""
     overrides: tuple[str, ...] = ()
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    features: str = ""
+    features_path: str = ""
     freeze: Literal["", "encoder"] = ""
 
     def build(self, data: Dataset) -> nn.Module:
@@ -72,7 +76,8 @@ class TokenizerRun:
                 raise BadInput("model.freeze keeps a trained encoder; without model.start there is none.")
             for name, parameter in tokenizer.named_parameters():
                 parameter.requires_grad_(not name.startswith(ENCODING))
-        return TokenizerObjective(tokenizer, self.objective)
+        seen_by = features.load(self.features, self.features_path) if self.features else None
+        return TokenizerObjective(tokenizer, self.objective, seen_by)
 
     def at(self, model: nn.Module, done: float) -> None:
         """Nothing changes as the run goes on."""

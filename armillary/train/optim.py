@@ -34,6 +34,9 @@ class OptimConfig:
     min_lr: float = 0.0
 
 
+RIVAL = "rival."
+
+
 def lr_at(config: OptimConfig, step: int, steps: int) -> float:
     """The learning rate of step `step` (from 0) of `steps`."""
     if step < config.warmup:
@@ -46,8 +49,8 @@ def lr_at(config: OptimConfig, step: int, steps: int) -> float:
 
 
 def named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """What is trained, by name."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    """What is trained, by name: all but a trainable's `rival`, which has an optimizer of its own."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and not name.startswith(RIVAL)}
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:

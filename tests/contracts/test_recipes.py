@@ -8,7 +8,7 @@ import json
 import pytest
 
 from armillary import tokenizers, worlds
-from armillary.data import LatentsConfig
+from armillary.data import LatentsConfig, MixtureConfig
 from armillary.presets import from_json, to_json
 from armillary.recipes import RECIPES
 from armillary.train import RunConfig, TokenizerRun, WorldRun
@@ -29,11 +29,14 @@ def test_contract(name):
     assert from_json(RunConfig, json.loads(json.dumps(to_json(config)))) == config
     assert call(name, steps=7).steps == 7 and config.eval_every and config.steps > 100
     source = config.data.source if isinstance(config.data, LatentsConfig) else config.data
-    assert source.path == "some/data"
+    sources = source.sources if isinstance(source, MixtureConfig) else (source,)
+    assert all(s.path == "some/data" or s.path.startswith("some/data/") for s in sources)
+    source, size_of = sources[0], lambda s: getattr(s, "crop", (0, 0)) if any(getattr(s, "crop", (0, 0))) else s.size
     assert not isinstance(config.data, LatentsConfig) or config.data.tokenizer == "some/tokenizer"
     if isinstance(config.model, TokenizerRun):
         size = tokenizers.TOKENIZERS[config.model.size]
-        assert (source.frames - 1) % size.temporal == 0 and all(s % size.spatial == 0 for s in source.size)
+        assert all((s.frames - 1) % size.temporal == 0 for s in sources)
+        assert all(side % size.spatial == 0 for s in sources for side in size_of(s)) and len(set(map(size_of, sources))) == 1
     else:
         assert isinstance(config.model, WorldRun)
         size = worlds.WORLDS[config.model.size]
