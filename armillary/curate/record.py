@@ -58,14 +58,19 @@ def save_segment(path: Path, segment: Segment) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_segment(path: Path) -> Segment | None:
-    """The window that `save_segment` wrote, or None when there is none that is whole and of this format."""
+def load_segment(path: Path, seen: bool = True) -> Segment | None:
+    """The window that `save_segment` wrote, or None when there is none that is whole and of this format.
+
+    Args:
+        seen: with its looks and its flow; without, it takes a tenth of the memory.
+    """
     try:
         with np.load(path, allow_pickle=False) as data:
             head = json.loads(data["head"].tobytes())
             if head["format"] != FORMAT:
                 return None
-            return _segment(head, {name: data[name] for name in data.files if name != "head"}, path.with_suffix(".jpgs"))
+            names = [n for n in data.files if n != "head" and (seen or not n.startswith(("look_", "flow")) or n == "look_ends")]
+            return _segment(head, {name: data[name] for name in names}, path.with_suffix(".jpgs"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
@@ -74,21 +79,30 @@ def _segment(head: dict[str, Any], a: dict[str, np.ndarray], pictures: Path) -> 
     ends = [0, *(int(e) for e in a["look_ends"])]
     if pictures.stat().st_size != ends[-1]:
         raise ValueError("the pictures do not belong to the record")
-    looks = tuple(
-        Look(
-            float(t),
-            Stored(pictures, ends[i], ends[i + 1] - ends[i]),
-            {m: float(x) for m, x in zip(head["measures"], a["look_measures"][i])},
-            a["look_vectors"][i],
-            int(a["look_hashes"][i]),
+    looks = (
+        ()
+        if "look_times" not in a
+        else tuple(
+            Look(
+                float(t),
+                Stored(pictures, ends[i], ends[i + 1] - ends[i]),
+                {m: float(x) for m, x in zip(head["measures"], a["look_measures"][i])},
+                a["look_vectors"][i],
+                int(a["look_hashes"][i]),
+            )
+            for i, t in enumerate(a["look_times"])
         )
-        for i, t in enumerate(a["look_times"])
+    )
+    flow = (
+        ()
+        if "flow" not in a
+        else tuple(FlowRow(*row.tolist(), growth=growth) for row, growth in zip(a["flow"], a["flow_growth"], strict=True))
     )
     return Segment(
         info=from_json(VideoInfo, head["info"]),
         end=float(head["end"]),
         transitions=tuple(Transition(k, int(s), int(e), float(x)) for k, (s, e, x) in zip(head["kinds"], a["transitions"])),
-        flow=tuple(FlowRow(*row.tolist(), growth=growth) for row, growth in zip(a["flow"], a["flow_growth"], strict=True)),
+        flow=flow,
         looks=looks,
         lost=int(head["lost"]),
         gaps=tuple(int(g) for g in a["gaps"]),
@@ -97,15 +111,15 @@ def _segment(head: dict[str, Any], a: dict[str, np.ndarray], pictures: Path) -> 
     )
 
 
-def load_all(paths: Sequence[Path]) -> Segment:
-    """Windows joined.
+def load_all(paths: Sequence[Path], seen: bool = True) -> Segment:
+    """Windows joined; `seen` as in `load_segment`.
 
     Raises:
         Failed: naming the first that is not whole; it is removed, so that the next run makes it again.
     """
     parts = []
     for path in paths:
-        part = load_segment(path)
+        part = load_segment(path, seen)
         if part is None:
             path.unlink(missing_ok=True)
             raise Failed(f"{path.name} is no whole record of a window.")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -218,19 +219,26 @@ def judge(task: Mapping[str, Any], work: Work) -> None:
     numbers = sorted({int(w) for n in notes for w in n["windows"]})
     if not numbers:
         raise MediaError(f"{task['name']} holds a video stream of which no frame decodes.", "decode_error")
-    segment = load_all([folder / f"{n:06d}.npz" for n in numbers])
-    context = Context(segment, Path(task["path"]), task["name"], content, work.root / "clips")
-    clips = split(segment, work.config.split, content, task["name"])
-    for stage in early:
-        clips = stage.process(clips, context)
+    # Of the whole file only what tells where clips begin and end; what was seen in them is read a stretch at a time.
+    whole = load_all([folder / f"{n:06d}.npz" for n in numbers], seen=False)
+    info = {"start": whole.info.start}
+    clips: list[Clip] = []
     vectors: dict[str, list[float]] = {}
     hashes: dict[str, list[str]] = {}
-    for clip in clips:
-        looks = segment.looks_within(clip.start, clip.end)
-        if clip.rejected or not looks:
-            continue
-        vectors[clip.id] = [float(x) for x in average([k.vector for k in looks if k.vector is not None])]
-        hashes[clip.id] = [f"{k.hash:016x}" for k in looks]
+    found = split(whole, work.config.split, content, task["name"])
+    for _, group in itertools.groupby(found, lambda c: group_of(c.start, info, work.config)):
+        some = list(group)
+        segment = _stretch(work, content, some, info)
+        context = Context(segment, Path(task["path"]), task["name"], content, work.root / "clips")
+        for stage in early:
+            some = stage.process(some, context)
+        clips += some
+        for clip in some:
+            looks = segment.looks_within(clip.start, clip.end)
+            if clip.rejected or not looks:
+                continue
+            vectors[clip.id] = [float(x) for x in average([k.vector for k in looks if k.vector is not None])]
+            hashes[clip.id] = [f"{k.hash:016x}" for k in looks]
     errors = [e for n in notes for e in n["errors"]]
     problem = f"some frames do not decode{f' ({errors[0]})' if errors else ''}; what lies between them was used"
     rows, runs = [clip_to_json(c, work.root) for c in clips], [n["first"] for n in notes]
@@ -239,7 +247,7 @@ def judge(task: Mapping[str, Any], work: Work) -> None:
         "content": content,
         "runs": runs,
         "key": digest([rows, runs]),
-        "frames": len(segment.times),
+        "frames": len(whole.times),
         "clips": rows,
         "vectors": vectors,
         "hashes": hashes,
