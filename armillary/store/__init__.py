@@ -1,4 +1,4 @@
-"""Where things lie: paths of any scheme, writes that are whole or absent, and checkpoint folders that can rebuild their model."""
+"""Where things lie: paths of any scheme, writes that are whole or absent, checkpoint folders, tensors of files."""
 
 from armillary.store.atomic import (
     atomic_dir,
@@ -12,6 +12,7 @@ from armillary.store.atomic import (
 )
 from armillary.store.folder import CheckpointFolder, load_folder, save_folder
 from armillary.store.paths import find_weights, weights_root
+from armillary.store.tensors import read_tensors, shards_of
 
 __all__ = [
     "CheckpointFolder",
@@ -21,8 +22,10 @@ __all__ = [
     "find_weights",
     "load_folder",
     "read_json",
+    "read_tensors",
     "save_folder",
     "sha256_file",
+    "shards_of",
     "weights_root",
     "write_bytes",
     "write_json",
