@@ -211,6 +211,39 @@ class Latents:
 
 
 @dataclass(frozen=True)
+class LatentStatistics:
+    """Mean and standard deviation of latents, float `c t`: for each channel and each latent frame of a clip.
+
+    The first latent frame stands for one picture and is unlike the others, hence `t`; with t = 1 all frames share a column.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def normalise(self, latents: Tensor) -> Tensor:
+        """Latents float `b c t h w` of a clip from its start -> zero mean and unit variance.
+
+        Raises:
+            ValueError: more latent frames than these statistics were taken of, or other channels.
+        """
+        mean, std = self._columns(latents)
+        return (latents - mean) / std
+
+    def denormalise(self, latents: Tensor) -> Tensor:
+        """The inverse of `normalise`."""
+        mean, std = self._columns(latents)
+        return latents * std + mean
+
+    def _columns(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        channels, frames = self.mean.shape
+        _, c, t, _, _ = latents.shape
+        if c != channels or (frames > 1 and t > frames):
+            raise ValueError(f"These statistics are of {frames} latent frames of {channels} channels; got {t} of {c}.")
+        mean, std = (v.to(latents)[None, :, : t if frames > 1 else 1, None, None] for v in (self.mean, self.std))
+        return mean, std
+
+
+@dataclass(frozen=True)
 class Tokens:
     """What a discrete tokenizer says of a video: int64 `b t h w`, each below `vocab`."""
 

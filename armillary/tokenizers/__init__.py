@@ -19,7 +19,10 @@ from armillary.errors import lookup
 from armillary.presets import from_json
 from armillary.tokenizers.autoencoder import Autoencoder, TokenizerConfig
 from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
-from armillary.tokenizers.published import PUBLISHED, from_published, read_published
+from armillary.tokenizers.published import Published, is_published, read_published
+from armillary.tokenizers.published_keys import from_published, to_published
+from armillary.tokenizers.published_member import PUBLISHED
+from armillary.tokenizers.published_statistics import statistics, to_plain
 from armillary.tokenizers.sizes import SMALL
 from armillary.tokenizers.tokenizer import Stream, Tokenizer
 
@@ -29,6 +32,7 @@ __all__ = [
     "TOKENIZERS",
     "Autoencoder",
     "ObjectiveConfig",
+    "Published",
     "Stream",
     "Tokenizer",
     "TokenizerConfig",
@@ -39,6 +43,8 @@ __all__ = [
     "load",
     "read_published",
     "save",
+    "statistics",
+    "to_published",
 ]
 
 
@@ -53,35 +59,45 @@ def build(name_or_config: str | TokenizerConfig) -> Tokenizer:
 
 
 def load(name_or_folder: str | Path, device: str | torch.device = "cpu") -> Tokenizer:
-    """A trained tokenizer from a shipped name or a checkpoint folder, in eval mode and without gradients.
+    """A trained tokenizer from a shipped name, a checkpoint folder or published weights, in eval mode and without gradients.
 
     Raises:
         BadInput: when there is none, or its weights are not those its config names.
     """
+    if is_published(name_or_folder):
+        return adopt(name_or_folder).to(device)
     folder = store.load_folder(store.find_weights(name_or_folder, "tokenizer"), "tokenizer")
-    with torch.device("meta"):
-        tokenizer = Tokenizer(from_json(TokenizerConfig, folder.config))
-    tokenizer.to_empty(device="cpu").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tokenizer = _empty(from_json(TokenizerConfig, folder.config))
     folder.load_into(tokenizer)
     tokenizer.name, tokenizer.sha256, tokenizer.extra = str(name_or_folder), folder.sha256, dict(folder.extra)
     return tokenizer.to(device).eval().requires_grad_(False)
 
 
-def adopt(path: str | Path, size: str) -> Tokenizer:
-    """A tokenizer with published weights (`.safetensors` or `.pt`), to be used or saved as a checkpoint folder of ours.
+def adopt(path: str | Path, size: str = "", legacy: bool = False) -> Tokenizer:
+    """A tokenizer with published weights (see `published` for the forms), to be used or saved as a checkpoint folder of ours.
 
     Args:
-        size: its line of `TOKENIZERS`, e.g. `cv8x8x8`.
+        size: its line of `TOKENIZERS`, e.g. `cv8x8x8`; found when empty.
+        legacy: it is from before September 2024, where its tensors do not tell.
 
     Raises:
-        BadInput: when the file does not hold exactly the weights of that size.
+        BadInput: when the file does not hold exactly the weights of that size, or of any.
     """
-    config = lookup(TOKENIZERS, size, "tokenizer")
-    tensors = read_published(path, config)
+    held = read_published(path, lookup(TOKENIZERS, size, "tokenizer") if size else "", legacy)
+    tokenizer = _empty(held.config)
+    tokenizer.load_state_dict(dict(held.tensors), strict=True)
+    tokenizer.name, tokenizer.sha256 = str(path), held.sha256
+    tokenizer.extra = {"source": held.source}
+    if held.statistics:
+        tokenizer.extra["statistics"] = to_plain(held.statistics)
+    return tokenizer.eval().requires_grad_(False)
+
+
+def _empty(config: TokenizerConfig) -> Tokenizer:
+    """A tokenizer whose weights are not yet set."""
     with torch.device("meta"):
         tokenizer = Tokenizer(config)
-    tokenizer.load_state_dict(tensors, strict=True, assign=True)
-    return tokenizer.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+    return tokenizer.to_empty(device="cpu").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def save(

@@ -1,127 +1,175 @@
-"""Weights in the published layout: their keys, turned into ours and back again by rule, strictly.
+"""Published weights of the family, read as they were released, strictly, with nothing in them unpickled or run.
 
-Both published repositories' layouts are read. A key of theirs becomes one of ours by dropping wrappers (`.conv3d`, `.norm` around a
-norm) and the degenerate axis of a 3-D kernel. What is left out is named below: wavelet filters, tables that follow from the levels, and
-the weights of resamplers that the older repository creates and never uses. Anything else unknown is an error.
-Source: spec section 2.2 («state-dict roots»).
+    Cosmos-Tokenizer-CV8x8x8/           encoder.jit, decoder.jit, autoencoder.jit        TorchScript archives
+    Cosmos-Tokenize1-CV8x8x8-720p/      those, model.pt, mean_std.pt, image_mean_std.pt
+    any of these files alone            encoder.jit and decoder.jit are joined when they lie together
+    a .safetensors or .pt               a state dict in NVIDIA's layout, plain or nested as `model`
+    vae/ of a diffusers pipeline        config.json of an AutoencoderKLCosmos, diffusion_pytorch_model*.safetensors
+
+Everything passes through NVIDIA's layout (`published_keys`); which member it is, the tensors say (`published_member`). Latent statistics
+that lie beside the weights are read with them.
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from armillary.errors import BadInput
-from armillary.tokenizers.autoencoder import Autoencoder, TokenizerConfig
+from armillary.errors import BadInput, lookup
+from armillary.store import read_json, read_tensors, sha256_file, shards_of
+from armillary.tokenizers.autoencoder import TokenizerConfig
+from armillary.tokenizers.published_diffusers import DIFFUSERS, config_of, statistics_of
+from armillary.tokenizers.published_keys import from_diffusers, from_published, strictly, unused
+from armillary.tokenizers.published_member import PUBLISHED, find_member, member_name
+from armillary.tokenizers.published_statistics import FILES, read_statistics
+from armillary.types import LatentStatistics
 
-CONSTANT = re.compile(r"\.(wavelets|_arange|patch_size_buffer)$|^quantizer\.(_levels|_basis|implicit_codebook)$")
-RESAMPLER = re.compile(r"^(encoder\.down|decoder\.up)\.\d+\.(down|up)sample\.conv[123]\.(weight|bias)$")
-
-
-def rename(key: str) -> str:
-    """A published key -> ours. Image tokenizers have one attention and no list of them."""
-    key = key.replace(".conv3d.", ".").replace(".norm.norm.", ".norm.")
-    key = re.sub(r"\b(norm1|norm2|norm_out)\.norm\.", r"\1.", key)
-    return re.sub(r"\.attn_1\.(?=[a-z])", ".attn_1.0.", key)
-
-
-def flatten(weight: Tensor) -> Tensor:
-    """A 3-D kernel that is 1 x 3 x 3, 3 x 1 x 1 or 1 x 1 x 1 -> the 2-D one that does the same on folded frames."""
-    if weight.ndim != 5:
-        return weight
-    out, into, time, height, width = weight.shape
-    return weight.reshape(out, into, time, 1) if (height, width) == (1, 1) else weight.reshape(out, into, time * height, width)
+# What a folder is looked through for, in this order: one file with everything first.
+WHOLE = ("model.pt", "autoencoder.jit", "ema.jit", "model.safetensors")
+PAIR = ("encoder.jit", "decoder.jit")
+WRAPPERS = ("model.", "module.", "state_dict.", "network.", "net.")
 
 
-def from_published(tensors: Mapping[str, Tensor], config: TokenizerConfig) -> dict[str, Tensor]:
-    """A published state dict -> ours.
+@dataclass(frozen=True)
+class Published:
+    """A published tokenizer as it was found.
 
-    Raises:
-        BadInput: naming what does not fit `config`: a missing, unknown or misshapen tensor, or constants of another size.
+    Attributes:
+        path: what was read; `files`: name and sha256 of every file.
+        config: the member it is.
+        tensors: its weights under our names, bit for bit and in their own precision.
+        unused: published tensors without any effect, which were left out.
+        statistics: of latents, `video` and `image` where they were there.
     """
-    with torch.device("meta"):
-        own = Autoencoder(config).state_dict()
-    ours: dict[str, Tensor] = {}
-    unknown = []
-    for key, tensor in tensors.items():
-        if CONSTANT.search(key):
-            check_constant(key, tensor, config)
-            continue
-        name = rename(key)
-        if name in own:
-            ours[name] = flatten(tensor)
-        elif not RESAMPLER.match(name):
-            unknown.append(key)
-    missing = sorted(own.keys() - ours.keys())
-    shapes = sorted(k for k in ours if ours[k].shape != own[k].shape)
-    wrong = {"missing": missing, "unknown": sorted(unknown), "of another shape": shapes}
-    parts = [f"{len(v)} {k} (first: {v[0]})" for k, v in wrong.items() if v]
-    if parts:
-        raise BadInput(f"These weights are of another tokenizer than the config says: {'; '.join(parts)}.")
-    return ours
+
+    path: Path
+    files: tuple[tuple[str, str], ...]
+    config: TokenizerConfig
+    tensors: Mapping[str, Tensor]
+    unused: tuple[str, ...] = ()
+    statistics: Mapping[str, LatentStatistics] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights: the file's own, or for several that of their hashes in order."""
+        hashes = [sha for _, sha in self.files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    @property
+    def member(self) -> str:
+        return member_name(self.config)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What a checkpoint folder says of where it came from."""
+        files = [{"file": name, "sha256": sha} for name, sha in self.files]
+        return {"name": self.path.absolute().name, "member": self.member, "files": files}
 
 
-def check_constant(key: str, tensor: Tensor, config: TokenizerConfig) -> None:
-    """Left-out tensors follow from the config; where they can contradict it they are compared."""
-    expected = None
-    if key.endswith("patch_size_buffer"):
-        expected = [config.patch]
-    elif key.endswith("_levels"):
-        expected = list(config.levels)
-    if expected is not None and tensor.flatten().tolist() != expected:
-        raise BadInput(f"{key} is {tensor.flatten().tolist()} in these weights, the config says {expected}.")
-
-
-def read_published(path: str | Path, config: TokenizerConfig) -> dict[str, Tensor]:
-    """Read a published `.safetensors` or `.pt` state dict (plain, or nested under `model`) and map it.
+def locate(path: str | Path) -> list[Path]:
+    """The files that hold the weights: one, `encoder.jit` and `decoder.jit`, or an index and its shards.
 
     Raises:
-        BadInput: when the file is not that; scripted `.jit` archives hold code and are not opened.
+        BadInput: when there are none, saying what was looked for.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    if path.is_file():
+        twin = path.with_name(PAIR[1 - PAIR.index(path.name)]) if path.name in PAIR else path
+        if not twin.is_file():
+            raise BadInput(f"{path} is one half of a tokenizer; {twin.name} belongs beside it.")
+        return [path.parent / n for n in PAIR] if twin != path else [path]
+    if not path.is_dir():
+        raise BadInput(f"{path} does not exist.")
+    for folder in (path, path / "vae"):
+        for name in DIFFUSERS:
+            if (folder / name).is_file():
+                index = folder / name
+                return [index, *shards_of(index)] if name.endswith(".json") else [index]
+    for name in WHOLE:
+        if (path / name).is_file():
+            return [path / name]
+    there = [n for n in PAIR if (path / n).is_file()]
+    if len(there) == 1:
+        raise BadInput(f"{path} has {there[0]} and no {PAIR[1 - PAIR.index(there[0])]}: half a tokenizer.")
+    if there:
+        return [path / n for n in PAIR]
+    looked = ", ".join((*WHOLE, " with ".join(PAIR), f"{DIFFUSERS[0]} (also in vae/)"))
+    raise BadInput(f"{path} holds no published tokenizer. Looked for: {looked}.")
 
-        return from_published(load_file(path), config)
-    if path.suffix not in (".pt", ".pth"):
-        raise BadInput(
-            f"{path.name}: a .safetensors or .pt state dict is wanted; other archives may hold code and are not opened."
-        )
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    state = state.get("model", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BadInput(f"{path} holds no plain state dict.")
-    return from_published(state, config)
+
+def is_published(path: str | Path) -> bool:
+    """Whether to read a path by `read_published`: any file, and a folder with such files, but no checkpoint folder of ours."""
+    path = Path(path)
+    if not path.is_dir():
+        return path.is_file()
+    config = path / "config.json"
+    if config.is_file() and isinstance(record := read_json(config), dict) and "family" in record:
+        return False
+    names = (*WHOLE, *PAIR, *DIFFUSERS, *(f"vae/{n}" for n in DIFFUSERS))
+    return any((path / n).is_file() for n in names)
 
 
-# The published sizes. 0.1 and 1.0 releases share a network where patch and z agree: `cv8x8x8` also reads CV8x8x8-720p, and
-# `dv8x16x16` also DV8x16x16-720p. The 360p ones are patch-2 networks.
-CODES = (8, 8, 8, 5, 5, 5)
-IMAGE = TokenizerConfig(temporal=1, video=False, groups=32)
-VIDEO = TokenizerConfig()
-DISCRETE = {"channels": len(CODES), "levels": CODES}
+def read_published(path: str | Path, size: str | TokenizerConfig = "", legacy: bool = False) -> Published:
+    """A published tokenizer from any of the forms above.
 
-PUBLISHED: dict[str, TokenizerConfig] = {
-    "ci8x8": IMAGE,
-    "ci16x16": replace(IMAGE, spatial=16),
-    "di8x8": replace(IMAGE, z=256, **DISCRETE),
-    "di16x16": replace(IMAGE, spatial=16, z=256, **DISCRETE),
-    # At temporal compression 4 the older repository's continuous decoder has two levels, whatever its config says.
-    "cv4x8x8": replace(VIDEO, temporal=4, decoder_mult=(2, 4)),
-    "cv8x8x8": VIDEO,
-    "cv8x16x16": replace(VIDEO, spatial=16),
-    "dv4x8x8": replace(VIDEO, temporal=4, **DISCRETE),
-    "dv8x8x8": replace(VIDEO, **DISCRETE),
-    "dv8x16x16": replace(VIDEO, spatial=16, **DISCRETE),
-    "ci8x8-360p": replace(IMAGE, patch=2),
-    "ci16x16-360p": replace(IMAGE, spatial=16, patch=2),
-    "di8x8-360p": replace(IMAGE, patch=2, z=256, **DISCRETE),
-    "di16x16-360p": replace(IMAGE, spatial=16, patch=2, z=256, **DISCRETE),
-    "cv4x8x8-360p": replace(VIDEO, temporal=4, patch=2),
-    "dv4x8x8-360p": replace(VIDEO, temporal=4, patch=2, z=256, **DISCRETE),
-}
+    Args:
+        path: a file or a folder.
+        size: the member it is (a line of `TOKENIZERS`, or a config); found when empty.
+        legacy: it is from before September 2024 and doubles time early (only where its tensors do not tell).
+
+    Raises:
+        BadInput: damaged, incomplete, of another member than said (both are named), or when which member it is cannot be told.
+    """
+    files = locate(path)
+    said = lookup(PUBLISHED, size, "published tokenizer") if isinstance(size, str) and size else size or None
+    if legacy and said:
+        said = replace(said, legacy=True)
+    assert said is None or isinstance(said, TokenizerConfig)
+    statistics: dict[str, LatentStatistics] = {}
+    if files[0].name in DIFFUSERS:
+        record = files[0].parent / "config.json"
+        config = config_of(record)
+        tensors = from_diffusers(read_tensors(files[0]), config)
+        config = find_member(tensors, config, files[0].parent)
+        if said not in (None, config):
+            raise BadInput(f"{files[0].parent} holds {member_name(config)}; it was said to be {member_name(said)}.")
+        statistics = statistics_of(record, config.channels)
+        files = files[1:] or files
+    else:
+        tensors = _joined(files) if len(files) == 2 else _unwrapped(files[0])
+        config = find_member(tensors, said, Path(path), legacy)
+        for kind, name in FILES.items():
+            if (files[0].parent / name).is_file():
+                statistics[kind] = read_statistics(files[0].parent / name, config.channels)
+    ours = from_published(tensors, config)
+    hashes = tuple((f.name, sha256_file(f)) for f in files)
+    return Published(Path(path), hashes, config, ours, tuple(unused(tensors, config)), statistics)
+
+
+def _unwrapped(path: Path) -> dict[str, Tensor]:
+    """A state dict out of whatever it is nested in."""
+    tensors = read_tensors(path)
+    while not any(k.startswith(("encoder.", "decoder.")) for k in tensors):
+        wrapper = next((w for w in WRAPPERS if any(k.startswith(w) for k in tensors)), None)
+        if wrapper is None:
+            raise BadInput(
+                f"{path} holds no plain state dict of a tokenizer: {', '.join(list(tensors)[:3]) or 'no tensors'}, ..."
+            )
+        tensors = {k.removeprefix(wrapper): v for k, v in tensors.items() if k.startswith(wrapper)}
+    if any(".down_blocks." in k for k in tensors):
+        raise BadInput(f"{path} has the names of diffusers; give the folder with its config.json, and the name {DIFFUSERS[0]}.")
+    return tensors
+
+
+def _joined(files: list[Path]) -> dict[str, Tensor]:
+    """`encoder.jit` and `decoder.jit` as one; what both hold must be the same."""
+    first, second = (read_tensors(f) for f in files)
+    shared = [k for k in first.keys() & second.keys() if not torch.equal(first[k], second[k])]
+    strictly(f"{files[0]} and {files[1].name} are of two tokenizers", tensors_that_differ=sorted(shared))
+    return first | second

@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "curate refilter": Verb("_curate", "judge curated footage again with other thresholds, without decoding it"),
     "curate search": Verb("_search", "find curated clips by words or by a clip"),
     "tokenize": Verb("_tokenize", "a video to latents or tokens, and back"),
+    "convert": Verb("_convert", "published tokenizer weights to a checkpoint folder, and back"),
     "train": Verb("_train", "run a recipe"),
     "generate": Verb("_generate", "dream a video from a prompt, an image, a video or actions"),
     "eval": Verb("_eval", "measure a tokenizer or a world against the truth"),

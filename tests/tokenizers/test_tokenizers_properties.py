@@ -211,37 +211,3 @@ def test_loading_leaves_the_global_generator_alone(tmp_path):
     torch.manual_seed(5)
     tokenizers.load(tmp_path / "it")
     assert torch.equal(torch.rand(3), wanted)
-
-
-def test_published_text_archives_are_not_opened(tmp_path):
-    (tmp_path / "encoder.jit").write_bytes(b"x")
-    with pytest.raises(BadInput, match="may hold code"):
-        tokenizers.read_published(tmp_path / "encoder.jit", TINY["continuous"])
-    torch.save({"model": {"a": 1}}, tmp_path / "model.pt")
-    with pytest.raises(BadInput, match="no plain state dict"):
-        tokenizers.read_published(tmp_path / "model.pt", TINY["continuous"])
-
-
-def test_published_weights_are_adopted_from_a_file(tmp_path, monkeypatch):
-    """Our own weights under the published names: what is read is what was written, and nothing else passes."""
-    from safetensors.torch import save_file
-
-    tokenizer = made("continuous")
-    monkeypatch.setitem(tokenizers.TOKENIZERS, "mine", tokenizer.config)
-    theirs = {}
-    for key, weight in tokenizer.state_dict().items():
-        if weight.ndim == 4:  # back to three dimensions, wrapped as published
-            tall = weight.shape[2:] == (3, 1)
-            theirs[key.replace(".weight", ".conv3d.weight")] = weight.unsqueeze(-1 if tall else 2).contiguous()
-        elif "norm" in key:
-            theirs[".norm.".join(key.rsplit(".", 1))] = weight
-        else:
-            theirs[key.replace(".bias", ".conv3d.bias")] = weight
-    save_file(theirs, tmp_path / "model.safetensors")
-    torch.save({"model": theirs}, tmp_path / "model.pt")
-    video = clip(tokenizer)
-    for name in ("model.safetensors", "model.pt"):
-        adopted = tokenizers.adopt(tmp_path / name, "mine")
-        assert torch.equal(adopted.reconstruct(video), tokenizer.reconstruct(video))
-    with pytest.raises(BadInput, match="another tokenizer than the config says"):
-        tokenizers.adopt(tmp_path / "model.safetensors", "cv8x8x8")
