@@ -1,8 +1,8 @@
 """Measuring: a tokenizer against what went in, a dreamed rollout against what happened, an action against its absence.
 
-`METRICS` holds the measures of one video against another. `evaluate_tokenizer`, `evaluate_world` and `evaluate_control` make a
-`Report`; `write_page` turns reports into one page that opens from disk. Worlds come in as plain callables, so that anything that dreams
-can be measured.
+`METRICS` holds the measures of one video against another. `evaluate_tokenizer`, `compare_tokenizers`, `evaluate_world` and
+`evaluate_control` make a `Report`; `write_page` turns reports into one page that opens from disk. Worlds come in as plain callables, so
+that anything that dreams can be measured.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from armillary.evaluate.blocks import (
     Verdicts,
     Videos,
 )
+from armillary.evaluate.compare import compare_tokenizers
 from armillary.evaluate.control import evaluate_control, sim_twin
 from armillary.evaluate.page import write_page
 from armillary.evaluate.present import control_section, tokenizer_section, world_section
+from armillary.evaluate.present_tokenizers import tokenizer_page
 from armillary.evaluate.reconstruct import evaluate_tokenizer, reconstructor
 from armillary.evaluate.rollouts import evaluate_world
 from armillary.evaluate.sheet import difference, make_sheet, save_sheet
@@ -56,6 +58,7 @@ __all__ = [
     "Table",
     "Verdicts",
     "Videos",
+    "compare_tokenizers",
     "control_section",
     "difference",
     "evaluate_control",
@@ -66,6 +69,7 @@ __all__ = [
     "reconstructor",
     "save_sheet",
     "sim_twin",
+    "tokenizer_page",
     "tokenizer_section",
     "world_section",
     "write_page",
@@ -94,6 +98,9 @@ METRICS: dict[str, Metric] = {
     "psnr_changed": Metric(pixels.psnr_changed, "dB", "higher", "PSNR where the truth has left its first frame."),
     "ssim": Metric(pixels.ssim, "", "higher", "Structural similarity, 11x11 Gaussian windows."),
     "mae": Metric(pixels.mae, "of range", "lower", "Mean absolute error."),
+    "flicker": Metric(
+        pixels.flicker, "grey levels", "lower", "Change of the error from frame to frame where the truth stands still."
+    ),
     "sharpness": Metric(pixels.sharpness, "", "one", "Root mean square gradient of the guess over the truth's."),
 }
 

@@ -16,6 +16,8 @@ from armillary.errors import BadInput
 
 # Equal frames would give infinity, which neither averages nor fits into JSON.
 CEILING = 100.0
+# A pixel stands still when none of its channels moves by more than this share from one frame to the next (2 grey levels).
+STILL, FEWEST = 2 / 255, 0.01  # and so small a share of still pixels says nothing of a frame
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 # A pixel has changed when one of its channels differs by more than this share of the range (16 grey levels).
@@ -143,3 +145,16 @@ def sharpness(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
 
     of_truth = slope(a)
     return np.where(of_truth > 0, slope(b) / np.where(of_truth > 0, of_truth, 1), np.nan)
+
+
+def flicker(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """What comes and goes where nothing does: root mean square change of the error from the frame before, over the pixels that stand still
+    in the truth, in grey levels (of 255). NaN for the first frame, and where hardly a pixel stands still.
+    """
+    a, b, span = as_pair(truth, guess)
+    still = np.asarray((np.abs(np.diff(a, axis=0)) <= STILL * span + 1e-9).all(-1))
+    energy = (np.diff(b - a, axis=0) ** 2).mean(-1)
+    count = still.sum((1, 2))
+    known = count >= max(1.0, FEWEST * a[0, ..., 0].size)
+    value = np.sqrt((energy * still).sum((1, 2)) / np.maximum(count, 1)) * 255 / span
+    return np.concatenate([[np.nan], np.where(known, value, np.nan)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,42 +20,61 @@ from armillary.evaluate.stats import estimate
 from armillary.progress import Progress
 from armillary.types import Latents, Report, Tokens, Video
 
+MEASURES = ("psnr", "psnr_foreground", "ssim", "sharpness", "flicker")
 
-def crop(frames: np.ndarray, spatial: int) -> np.ndarray:
-    """`t h w c` cut about the centre to whole cells.
+
+def padded(frames: np.ndarray, temporal: int, spatial: int) -> np.ndarray:
+    """`t h w c` grown to 1 + temporal·k frames (the last one repeated) of whole cells (the last row and column repeated)."""
+    t, h, w = frames.shape[:3]
+    return np.pad(frames, ((0, -(t - 1) % temporal), (0, -h % spatial), (0, -w % spatial), (0, 0)), mode="edge")
+
+
+@dataclass(frozen=True)
+class Trip:
+    """There and back: frames uint8 `t h w 3` as long and large as those that went in, what lay between, wall seconds each way."""
+
+    frames: np.ndarray
+    coded: Latents | Tokens
+    encode_s: float
+    decode_s: float
+
+
+def there_and_back(tokenizer: Any, frames: np.ndarray) -> Trip:
+    """Encode and decode uint8 `t h w 3` of any length and size: `padded`, and cut back.
 
     Raises:
-        BadInput: frames smaller than one cell.
+        Failed: what came back has another shape.
     """
-    h, w = frames.shape[1:3]
-    if min(h, w) < spatial:
-        raise BadInput(f"Frames of {h}x{w} are smaller than one {spatial}x{spatial} cell of the tokenizer.")
-    high, wide = h // spatial * spatial, w // spatial * spatial
-    top, left = (h - high) // 2, (w - wide) // 2
-    return frames[:, top : top + high, left : left + wide]
-
-
-def _padded(frames: np.ndarray, temporal: int) -> np.ndarray:
-    """Grown to a length of 1 + temporal*k by repeating the last frame."""
-    missing = -(len(frames) - 1) % temporal
-    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
-
-
-def _there_and_back(tokenizer: Any, frames: np.ndarray) -> tuple[np.ndarray, Latents | Tokens]:
     import torch
 
-    long = _padded(frames, tokenizer.config.temporal)
+    whole = padded(frames, tokenizer.config.temporal, tokenizer.config.spatial)
     with torch.inference_mode():
-        coded = tokenizer.encode(media.to_tensor(long))
-        back = media.to_frames(tokenizer.decode(coded))
-    if back.shape != long.shape:
-        raise Failed(f"The tokenizer turned a video of shape {long.shape} into one of shape {back.shape}.")
-    return back[: len(frames)], coded
+        video = media.to_tensor(whole)
+        began = time.perf_counter()
+        coded = tokenizer.encode(video)
+        _finish(coded)
+        encoded = time.perf_counter()
+        made = tokenizer.decode(coded)
+        back = media.to_frames(made)
+        decoded = time.perf_counter()
+    if back.shape != whole.shape:
+        raise Failed(f"The tokenizer turned a video of shape {whole.shape} into one of shape {back.shape}.")
+    t, h, w = frames.shape[:3]
+    return Trip(back[:t, :h, :w], coded, encoded - began, decoded - encoded)
+
+
+def _finish(coded: Latents | Tokens) -> None:
+    """Waits for an accelerator, whose work would otherwise be counted where its result is first looked at."""
+    values = coded.ids if isinstance(coded, Tokens) else coded.values
+    if values.is_cuda:
+        import torch
+
+        torch.cuda.synchronize(values.device)
 
 
 def reconstructor(tokenizer: Any) -> Callable[[np.ndarray], np.ndarray]:
     """A callable uint8 `t h w 3` -> uint8 `t h w 3` of any length: what `evaluate_world` takes as `reconstruct`."""
-    return lambda frames: _there_and_back(tokenizer, frames)[0]
+    return lambda frames: there_and_back(tokenizer, frames).frames
 
 
 def perplexity(counts: np.ndarray) -> float:
@@ -81,12 +101,12 @@ def evaluate_tokenizer(
         watch: told (name, truth, reconstruction) of each video, for showing.
 
     Returns:
-        Report whose `metrics` are: `psnr`, `psnr_foreground`, `ssim`, `sharpness` (each with a 95 % interval over videos), `clips`
-        (the same for each video), `compression` (values in over values out), `codes` (discrete ones: vocabulary, used, perplexity,
-        bits a pixel), `frames_per_second` there and back.
+        Report whose `metrics` are: `psnr`, `psnr_foreground`, `ssim`, `sharpness`, `flicker` (each with a 95 % interval over videos),
+        `clips` (the same for each video), `compression` (values in over values out), `codes` (discrete ones: vocabulary, used,
+        perplexity, bits a pixel), `frames_per_second` there and back.
 
     Raises:
-        BadInput: no videos, no frames, or frames smaller than a cell.
+        BadInput: no videos, or no frames.
     """
     named = dict(videos) if isinstance(videos, Mapping) else {str(i): v for i, v in enumerate(videos)}
     if not named:
@@ -102,10 +122,9 @@ def evaluate_tokenizer(
             frames = frames[:max_frames]
             if size is not None:
                 frames = media.fit(frames, (size, size) if isinstance(size, int) else size)
-            frames = crop(frames, tokenizer.config.spatial)
-            began = time.perf_counter()
-            back, coded = _there_and_back(tokenizer, frames)
-            seconds += time.perf_counter() - began
+            trip = there_and_back(tokenizer, frames)
+            back, coded = trip.frames, trip.coded
+            seconds += trip.encode_s + trip.decode_s
             num_frames += len(frames)
             values_in += frames.size
             if isinstance(coded, Tokens):
@@ -113,12 +132,12 @@ def evaluate_tokenizer(
                 values_out += coded.ids.numel()
             else:
                 values_out += coded.values.numel()
-            rows.append(_row(name, frames, back))
+            rows.append(row_of(name, frames, back))
             if watch is not None:
                 watch(name, frames, back)
             bar.advance(psnr=f"{rows[-1]['psnr']:.1f} dB")
     metrics: dict[str, Any] = {"videos": len(rows), "frames": num_frames}
-    for key in ("psnr", "psnr_foreground", "ssim", "sharpness"):
+    for key in MEASURES:
         metrics[key] = estimate([np.nan if r[key] is None else r[key] for r in rows])
     metrics["compression"] = values_in / values_out
     metrics["frames_per_second"] = num_frames / max(seconds, 1e-9)
@@ -138,12 +157,18 @@ def evaluate_tokenizer(
     return Report(f"Reconstruction by {getattr(tokenizer, 'name', '') or 'a tokenizer'}", metrics, tuple(notes))
 
 
-def _row(name: str, truth: np.ndarray, back: np.ndarray) -> dict[str, Any]:
+def row_of(name: str, truth: np.ndarray, back: np.ndarray) -> dict[str, Any]:
+    """Each of `MEASURES` of one clip, the mean over the frames that define it; None where none does."""
     row: dict[str, Any] = {"name": name, "frames": len(truth), "height": truth.shape[1], "width": truth.shape[2]}
-    measures = {"psnr": pixels.psnr, "psnr_foreground": pixels.psnr_foreground, "sharpness": pixels.sharpness}
+    measures = {
+        "psnr": pixels.psnr,
+        "psnr_foreground": pixels.psnr_foreground,
+        "sharpness": pixels.sharpness,
+        "flicker": pixels.flicker,
+    }
     if min(truth.shape[1:3]) >= pixels.WINDOW:
         measures["ssim"] = pixels.ssim
-    for key in ("psnr", "psnr_foreground", "ssim", "sharpness"):
+    for key in MEASURES:
         values = measures[key](truth, back) if key in measures else np.array([])
         values = values[np.isfinite(values)]
         row[key] = float(values.mean()) if len(values) else None

@@ -49,13 +49,15 @@ def load(name: str = "small", path: str | Path = "", device: str | torch.device 
     """An extractor, in eval mode and without gradients for its own weights.
 
     Args:
-        name: a line of `FEATURES`.
+        name: a line of `FEATURES`, or one and its weights in a word: `vgg19=weights/vgg19.pt`.
         path: its weights: a .safetensors, or a .pt or .pth that holds plain tensors (for `small` a checkpoint folder). Empty: the
             shipped ones, or a file `<name>.safetensors|.pt|.pth` in the folder of weights.
 
     Raises:
         BadInput: no such extractor or weights, or weights of another network.
     """
+    name, _, given = name.partition("=")
+    path = path or given
     kind = lookup(FEATURES, name, "feature extractor")
     if kind.shipped:
         if not path and not (weights_root() / kind.shipped).is_dir():

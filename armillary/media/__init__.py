@@ -4,7 +4,7 @@ from armillary.media.buckets import Bucket, aspect_of, bucket_of, length_of
 from armillary.media.decode import Limits, Reader, VideoInfo, broken, iter_frames, probe, read_video
 from armillary.media.encode import write_video
 from armillary.media.errors import KINDS, MediaError
-from armillary.media.picture import crop_of, fit, read_image, resize, to_frames, to_tensor, write_image
+from armillary.media.picture import crop_of, fit, is_transparent, read_image, resize, to_frames, to_tensor, write_image
 
 __all__ = [
     "KINDS",
@@ -18,6 +18,7 @@ __all__ = [
     "bucket_of",
     "crop_of",
     "fit",
+    "is_transparent",
     "iter_frames",
     "length_of",
     "probe",

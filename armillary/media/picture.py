@@ -20,8 +20,11 @@ GREY = 128  # what shows through a transparent picture
 MAX_PIXELS = 8192 * 8192
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """uint8 `h w 3`, turned as its EXIF says; transparency shows mid-grey; 16 bits become 8.
+def read_image(path: str | Path, behind: int = GREY) -> np.ndarray:
+    """uint8 `h w 3`, turned as its EXIF says; 16 bits become 8.
+
+    Args:
+        behind: the grey that shows where a picture is transparent.
 
     Raises:
         MediaError: when it is missing, empty, too large or no image.
@@ -40,7 +43,7 @@ def read_image(path: str | Path) -> np.ndarray:
                         f"{shown(path)} is {image.width}x{image.height}; the limit is {MAX_PIXELS / 1e6:.0f} Mpixel.",
                         "limit_exceeded",
                     )
-                return _rgb(ImageOps.exif_transpose(image))
+                return _rgb(ImageOps.exif_transpose(image), behind)
     except UnidentifiedImageError as error:
         raise MediaError(f"{shown(path)} is no image that can be opened.", "invalid_container") from error
     except Image.DecompressionBombError as error:
@@ -51,7 +54,17 @@ def read_image(path: str | Path) -> np.ndarray:
         raise MediaError(f"{shown(path)} is a damaged image ({error}).", "decode_error") from error
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def is_transparent(path: str | Path) -> bool:
+    """Whether an image that `read_image` reads lets anything show through."""
+    with Image.open(path) as image:
+        return _layered(image) and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+
+
+def _layered(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def _rgb(image: Image.Image, behind: int) -> np.ndarray:
     if image.mode.startswith(("I;16", "I")) and image.mode != "1":
         deep = np.asarray(image).astype(np.int64)
         grey = np.clip((deep + 128) // 257, 0, 255).astype(np.uint8)
@@ -59,9 +72,9 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         grey = np.clip(np.rint(np.nan_to_num(np.asarray(image))), 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if _layered(image):
         layer = image.convert("RGBA")
-        back = Image.new("RGBA", layer.size, (GREY, GREY, GREY, 255))
+        back = Image.new("RGBA", layer.size, (behind, behind, behind, 255))
         image = Image.alpha_composite(back, layer)
     return np.array(image.convert("RGB"))
 
