@@ -132,6 +132,9 @@ def recipe_minutes() -> list[dict[str, Any]]:
         wants = inspect.signature(make).parameters
         # A recipe for one's own videos has no shipped tokenizer to default to; which one it is does not change the time.
         config = make("data", **({"tokenizer": "frame-c8"} if "tokenizer" in wants else {}))
+        if config.device != "cpu":  # the published sizes: a step would take minutes here and most of the memory
+            rows.append({"recipe": name, "steps": config.steps, "minutes": None})
+            continue
         key = (config.model.size, config.batch)
         if key not in seconds:
             seconds[key] = step_seconds(config.model.size, config.batch, config.data, isinstance(config.model, TokenizerRun))
@@ -149,7 +152,8 @@ def step_seconds(size: str, batch: int, data: Any, tokenizer: bool) -> float:
 
     rng = torch.Generator().manual_seed(0)
     source = getattr(data, "source", data)
-    frames, (h, w) = source.frames, source.size
+    source = getattr(source, "sources", (source,))[-1]  # the last of a mixture's
+    frames, (h, w) = source.frames, getattr(source, "crop", (0, 0)) if any(getattr(source, "crop", (0, 0))) else source.size
     if tokenizer:
         model: Any = TokenizerObjective(tokenizers.build(size), ObjectiveConfig())
         given = Batch(video=torch.rand(batch, 3, frames, h, w, generator=rng) * 2 - 1)

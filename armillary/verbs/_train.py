@@ -16,6 +16,8 @@ def train(
     *,
     data: Path | None = None,
     out: Path | None = None,
+    start: str = "",
+    tokenizer: str = "",
     steps: int | None = None,
     set: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]] = (),
     print_config: bool = False,
@@ -24,34 +26,52 @@ def train(
     """Run a recipe: a tokenizer, a diffusion world or an autoregressive world, by one training loop.
 
     Ctrl-C finishes the step, saves, and says how to go on; the same command goes on from there, bit for bit on a CPU. The resolved
-    config lies with the run.
+    config lies with the run. A tokenizer is measured at the end on what was held out (whole files, where there are several), beside
+    the one it started from.
 
-    Example: armillary train frame-c8-tabletop --data episodes --out runs/tokenizer --set optim.lr=1e-3 batch=32
+    Example: armillary train video-c4x8x8-videos --data my-videos --start video-c4x8x8-mixed --out runs/mine --steps 2000
 
     Args:
         recipe: a name in `recipes.RECIPES` (see `armillary info`).
         data: the dataset's folder: LeRobot episodes, curated clips, or a folder of videos.
         out: the run's folder (runs/RECIPE by default).
+        start: weights to go on from, a shipped name or a checkpoint folder; without it a run begins from nothing.
+        tokenizer: for a world: the one whose latents it learns.
         steps: instead of the recipe's own number.
         set: settings to override.
         print_config: only print the resolved config.
         resume: go on from the run's last checkpoint.
     """
     import dataclasses
+    import inspect
 
     from armillary.errors import lookup
     from armillary.presets import override, to_json
     from armillary.recipes import RECIPES
     from armillary.train.loop import train as run
+    from armillary.train.models import TokenizerRun
+    from armillary.verbs._train_measure import measure
 
     make = lookup(RECIPES, recipe, "recipe")
     if data is not None and not data.exists():
         raise BadInput(f"--data {data} does not exist.")
-    config = make(str(data)) if data is not None else make()
+    given = {"start": start, "tokenizer": tokenizer}
+    given = {name: value for name, value in given.items() if value}
+    takes = inspect.signature(make).parameters
+    for name in given:
+        if name not in takes:
+            raise BadInput(f"Recipe {recipe!r} takes no --{name}.")
+    needed = [n for n, p in takes.items() if p.default is p.empty and n not in given and not (n == "data" and data is not None)]
+    if needed:
+        raise BadInput(f"Recipe {recipe!r} wants {' and '.join(f'--{name}' for name in needed)}.")
+    config = make(*([str(data)] if data is not None else []), **given)
     config = override(config, set)
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)
     if print_config:
         return to_json(config)
     result = run(config, out or Path("runs") / recipe, resume=resume)
-    return to_json(result)
+    told = to_json(result)
+    if result.finished and isinstance(config.model, TokenizerRun):
+        told["held_out"] = measure(config, result.folder)
+    return told
