@@ -149,7 +149,7 @@ def test_each_term_alone_reaches_the_encoder(term):
 
 
 def test_features_are_wanted_and_are_no_part_of_what_is_saved():
-    with pytest.raises(BadInput, match="set model.features"):
+    with pytest.raises(BadInput, match=r"set model\.features"):
         TokenizerObjective(tokenizers.build(TINY), ObjectiveConfig(gram=0.1))
     seen = features.untrained("small")
     model = TokenizerObjective(tokenizers.build(TINY), ObjectiveConfig(perceptual=0.1), seen)
