@@ -24,7 +24,6 @@ from torch import nn
 
 from armillary import features
 from armillary.data import ClipsConfig, EpisodesConfig
-from armillary.errors import BadInput
 from armillary.evaluate.reconstruct import evaluate_tokenizer
 from armillary.media import to_tensor
 from armillary.presets import to_json
@@ -42,11 +41,11 @@ BASE = ObjectiveConfig()
 TERMS: dict[str, ObjectiveConfig] = {
     "base": BASE,
     "l1 alone": dataclasses.replace(BASE, l2=0.0, gradient=0.0),
-    "perceptual": dataclasses.replace(BASE, perceptual=0.1, looks=4),
-    "gram": dataclasses.replace(BASE, gram=0.062, looks=4),
     "flow": dataclasses.replace(BASE, flow=0.5),
     "window": dataclasses.replace(BASE, window=0.2),
     "adversary": dataclasses.replace(BASE, adversary=0.1, rival=RivalConfig(width=16)),
+    "perceptual": dataclasses.replace(BASE, perceptual=0.1, looks=4),
+    "gram": dataclasses.replace(BASE, gram=0.062, looks=4),
 }
 WIDTH, BATCH, FRAMES = 32, 4, 9
 
@@ -115,13 +114,12 @@ def distance(eye: features.Features, truth: list[np.ndarray], made: list[np.ndar
     return float(np.mean(rows))
 
 
-def measure(model: TokenizerObjective, held: dict[str, np.ndarray], eye: features.Features | None) -> dict[str, float]:
+def measure(model: TokenizerObjective, held: dict[str, np.ndarray], eye: features.Features) -> dict[str, float]:
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     report = evaluate_tokenizer(model.tokenizer, held, max_frames=None, watch=lambda _, a, b: pairs.append((a, b)))
     row = {k: report.metrics[k]["mean"] for k in ("psnr", "psnr_foreground", "ssim", "sharpness")}
     row["flicker"] = float(np.mean([flicker(a, b) for a, b in pairs]))
-    if eye is not None:
-        row[f"features {eye.name}"] = distance(eye, [a for a, _ in pairs], [b for _, b in pairs])
+    row[f"features {eye.name}"] = distance(eye, [a for a, _ in pairs], [b for _, b in pairs])
     return row
 
 
@@ -137,15 +135,13 @@ def main() -> None:
     mixed = video_c4x8x8_mixed(given.data).data
     sources = tuple(dataclasses.replace(s, frames=FRAMES) for s in mixed.sources)  # type: ignore[union-attr]
     data = dataclasses.replace(mixed, sources=sources, images=0.0).build("train")  # type: ignore[call-arg]
-    held = held_out(given.held)
-    try:
-        eye = features.load("small")
-    except BadInput as error:
-        say(f"note: no features, so no distance by them: {error}")
-        eye = None
-    rows = {}
+    fitted = {}
     for name in given.terms:
-        model, steps = fit(data, TERMS[name], given.seconds)
+        fitted[name] = fit(data, TERMS[name], given.seconds)
+        say(f"{name}: {fitted[name][1]} steps")
+    held, eye = held_out(given.held), features.load("small")
+    rows = {}
+    for name, (model, steps) in fitted.items():
         rows[name] = {"steps": steps, **measure(model, held, eye)}
         say(f"{name}: {json.dumps({k: round(v, 3) for k, v in rows[name].items()})}")
     result = {
