@@ -73,9 +73,9 @@ class _Eyes:
     def look(self, frames: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         """(one row for the clip, rows for single frames); None where an extractor is absent or there is no clip."""
         video = media.to_tensor(frames)
-        clip = (
-            self.clip.embed(video.to(_device(self.clip))).cpu().numpy() if self.clip is not None and len(frames) > 1 else None
-        )
+        clip = None
+        if self.clip is not None and len(frames) >= max(2, getattr(self.clip, "shortest", 1)):
+            clip = self.clip.embed(video.to(_device(self.clip))).cpu().numpy()
         still = None
         if self.picture is not None:
             places = np.unique(np.linspace(0, len(frames) - 1, min(PICTURES, len(frames))).round().astype(int))
@@ -107,7 +107,7 @@ def compare_tokenizers(
     Args:
         tokenizers: by the name they are shown under.
         clips: name and video, one at a time; `total` is how many there will be, 0 when unknown, for the progress line.
-        features: the extractor of rFVD and of the perceptual distance; `picture_features`: of rFID, the same when absent.
+        features: the extractor of rFVD and, where it sees single frames, of the perceptual distance; `picture_features`: of rFID.
         baselines: bicubic at as many values as the latent has (for a discrete one: 8-bit values that take as many bits), and for discrete
             ones H.264 at as many bits.
         worst: so many clips are kept to look at, those that the first tokenizer loses most of.
@@ -124,7 +124,7 @@ def compare_tokenizers(
     """
     if not tokenizers:
         raise BadInput("No tokenizer was given to measure.")
-    eyes = _Eyes(features, picture_features or features)
+    eyes = _Eyes(features, picture_features)
     tallies: dict[str, _Tally] = {}
     shown: list[Shown] = []
     pixels, frames_seen, warm = 0, 0, set[tuple[str, int, int]]()
@@ -231,7 +231,7 @@ def _remember(tally: _Tally, frames: np.ndarray, truth: np.ndarray, eyes: _Eyes)
     if still is not None:
         tally.stills.append(still)
     tally.rows[-1]["perceptual"] = None
-    if eyes.clip is not None and hasattr(eyes.clip, "weights"):
+    if eyes.clip is not None and eyes.clip.weights:
         import torch
 
         from armillary.features import apart
@@ -334,7 +334,8 @@ def _notes(metrics: Mapping[str, Any], eyes: _Eyes, tallies: Mapping[str, _Tally
         "error from one frame to the next where the truth moves by at most 2 grey levels.",
         f"Bits: log2 of the vocabulary a token; {LATENT_BITS} a continuous value; 8 a value of a smaller picture; coded bytes of H.264. "
         "Compression is 24 bits a pixel over these.",
-        f"Milliseconds are wall clock a frame on {metrics['timing']['device']}, {threads(metrics['timing']['threads'])}, after a first run.",
+        f"Milliseconds are wall clock a frame on {metrics['timing']['device']}, {threads(metrics['timing']['threads'])}, "
+        "after a first run.",
     ]
     if found[0] and found[1]:
         names = [f"{f['name']} ({f['sha256'][:12] or 'untrained'})" for f in found]

@@ -258,7 +258,7 @@ def _group(group: Group) -> str:
     shown = SHOWN * (2 if len(made) == 1 else 1) if widest <= SMALL else min(widest, LARGEST)
     frames, fps = min(m[3] for m in made), made[0][4]
     facts = f'data-frames="{frames}" data-fps="{fps:.6g}" data-given="{group.given}"'  # one clock a group: its first video's
-    beside = " beside" if len(made) >= 3 and widest <= SMALL and group.label else ""
+    beside = " beside" if len(made) == 3 and widest <= SMALL and group.label else ""  # more leave no room for the label
     return (
         f'<figure class="group{beside}" style="--n:{len(made)};--w:{shown}px" {facts}>'
         f"{f'<figcaption>{inline(group.label)}</figcaption>' if group.label else ''}"

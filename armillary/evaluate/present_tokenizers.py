@@ -13,6 +13,11 @@ from armillary.evaluate.sheet import difference
 from armillary.types import Report
 
 ROWS = 200  # clips that are listed one by one
+DISTANCES = (
+    ("rfvd", "rfvd", "rFVD"),
+    ("rfid", "rfid", "rFID"),
+    ("perceptual", "rfvd", "perceptual"),
+)  # key, whose extractor, title
 
 
 def tokenizer_page(report: Report, shown: Sequence[Shown], data: str) -> Page:
@@ -69,30 +74,42 @@ def _front(m: Mapping[str, Any]) -> list[Block]:
         )
     if codes := first.get("codes"):
         figures.append(Figure(f"{codes['used']}", "codes in use", f"of {codes['vocab']}; perplexity {codes['perplexity']:.0f}"))
-    blocks: list[Block] = [Figures(figures), _quality(m), _cost(m)]
+    blocks: list[Block] = [Figures(figures), _quality(m), *_distances(m), _cost(m)]
     if against := _against(m):
         blocks.append(against)
     return blocks
 
 
 def _quality(m: Mapping[str, Any]) -> Table:
-    eyes = m["features"]
-    columns = ["", "PSNR, dB", "moving, dB", "SSIM", "flicker", "bits/pixel"]
-    names = [("psnr", 1), ("psnr_foreground", 1), ("ssim", 3), ("flicker", 2)]
-    extra: list[tuple[str, int]] = []
-    if eyes["rfvd"]:
-        columns += [f"rFVD ({eyes['rfvd']['name']})", "perceptual"]
-        extra += [("rfvd", 3), ("perceptual", 3)]
-    if eyes["rfid"]:
-        columns.append(f"rFID ({eyes['rfid']['name']})")
-        extra.append(("rfid", 3))
     rows: list[tuple[Cell, ...]] = []
     for c in m["contenders"]:
-        cells = [_interval(c[k], d) for k, d in names] + [f"{c['bits_per_pixel']:.3f}"] + [_interval(c[k], d) for k, d in extra]
-        rows.append((c["name"], *cells))
-    strong = [i for i, c in enumerate(m["contenders"]) if c["kind"] == "tokenizer"]
-    note = "Small: 95 % interval. Lower is better for flicker (grey levels), rFVD, rFID and the perceptual distance."
-    return Table(columns, rows, "Quality", note, strong)
+        cells = [_interval(c[k], d) for k, d in (("psnr", 1), ("psnr_foreground", 1), ("ssim", 3), ("flicker", 2))]
+        rows.append((_title(c), *cells, f"{c['bits_per_pixel']:.3f}"))
+    note = "Small: 95 % interval. Flicker in grey levels, lower is better."
+    columns = ("", "PSNR, dB", "moving pixels, dB", "SSIM", "flicker", "bits/pixel")
+    return Table(columns, rows, "Quality", note, _strong(m))
+
+
+def _distances(m: Mapping[str, Any]) -> list[Block]:
+    """What the extractors say, each named in its column."""
+    eyes = m["features"]
+    columns = [(k, f"{title} ({eyes[of]['name']})") for k, of, title in DISTANCES if eyes[of] and m["contenders"][0][k]["n"]]
+    if not columns:
+        return []
+    rows = [(_title(c), *(_interval(c[k], 3) for k, _ in columns)) for c in m["contenders"]]
+    note = "Lower is nearer to the truth. Values compare within a column only, and only with values by the same extractor."
+    return [Table(["", *(title for _, title in columns)], rows, "Distances by features", note, _strong(m))]
+
+
+def _strong(m: Mapping[str, Any]) -> list[int]:
+    return [i for i, c in enumerate(m["contenders"]) if c["kind"] == "tokenizer"]
+
+
+def _title(contender: Mapping[str, Any]) -> str:
+    """A tokenizer's name, kept in one line; a baseline's with the tokenizer it was held to beneath."""
+    whole = contender["for"]
+    short = contender["name"].removesuffix(f" for {whole}").rstrip(",") if whole else contender["name"]
+    return (short + (f"\nas large as {whole}" if whole else "")).replace("-", "\u2011")
 
 
 def _cost(m: Mapping[str, Any]) -> Table:
@@ -102,7 +119,7 @@ def _cost(m: Mapping[str, Any]) -> Table:
         codes = c.get("codes")
         rows.append(
             (
-                c["name"],
+                _title(c),
                 f"{c['encode_ms']:.2f}",
                 f"{c['decode_ms']:.2f}",
                 f"{c['parameters'] / 1e6:.2f} M",

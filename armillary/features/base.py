@@ -16,7 +16,7 @@ class Features(Protocol):
     """A frozen network from pictures to maps.
 
     `name` and `sha256` (of its weights, empty when untrained) are written beside every figure it has a part in; `weights` says how much
-    each map counts in a distance.
+    each map counts in a distance, and is empty where there are no maps of frames.
     """
 
     @property
@@ -50,6 +50,8 @@ class Maps(nn.Module):
     """
 
     smallest = 1  # pixels a side
+    shortest = 1  # frames of a clip
+    embedded = slice(None)  # which maps a clip's vector is of
     weights: tuple[float, ...] = ()
 
     def __init__(self, name: str) -> None:
@@ -81,7 +83,7 @@ class Maps(nn.Module):
         before: list[Tensor] = []
         total: Tensor | None = None
         for frame in video.unbind(2):
-            maps = self(frame)
+            maps = self(frame)[self.embedded]
             parts = [m.mean((2, 3)) for m in maps]
             if video.shape[2] > 1:
                 parts += [(m - b).abs().mean((2, 3)) for m, b in zip(maps, before)] or [torch.zeros_like(p) for p in parts]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from armillary.errors import BadInput, lookup
-from armillary.features import small_network, vgg
+from armillary.features import i3d, inception, small_network, vgg
 from armillary.features.base import Maps
 from armillary.presets import from_json
-from armillary.store import load_folder, weights_root
-from armillary.store.atomic import sha256_file
+from armillary.store import load_folder, read_tensors, sha256_file, weights_root
+from armillary.store.archive import is_archive
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -42,6 +42,10 @@ FEATURES: dict[str, Kind] = {
         "features-small",
     ),
     "vgg19": Kind(vgg.Vgg19, "VGG-19 on ImageNet, a state dict as torchvision stores it", unused=vgg.UNUSED),
+    "inception": Kind(
+        inception.Inception, "the Inception-v3 of FID, a state dict as pytorch-fid stores it", unused=inception.UNUSED
+    ),
+    "i3d": Kind(i3d.I3d, "I3D on Kinetics-400, a state dict as pytorch-i3d stores it", unused=i3d.UNUSED),
 }
 
 
@@ -82,11 +86,11 @@ def untrained(name: str = "small", seed: int = 0) -> Maps:
     kind = lookup(FEATURES, name, "feature extractor")
     network = kind.build(f"{name}, untrained")
     generator = torch.Generator().manual_seed(seed)
-    for tensor in network.state_dict().values():
+    for key, tensor in network.state_dict().items():
         if tensor.ndim > 1:
             torch.nn.init.kaiming_normal_(tensor, nonlinearity="relu", generator=generator)
-        elif tensor.is_floating_point():
-            tensor.zero_()
+        else:  # the scale of a normalisation is one, a shift is none
+            tensor.fill_(1.0 if key.endswith(("bn.weight", "running_var")) else 0.0)
     return network.eval().requires_grad_(False)
 
 
@@ -104,19 +108,17 @@ def _find(name: str, path: str | Path) -> Path:
 
 
 def _tensors(file: Path) -> Mapping[str, Tensor]:
-    """The tensors of a file, by name; of a .pt nothing but plain tensors is read."""
+    """The tensors of a file, by name; nothing but plain tensors is read."""
     import pickle
 
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        held = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        first = str(error).strip().split("\n")[0][:200]
-        raise BadInput(f"{file} is not readable as plain tensors: {first}") from error
+    if file.suffix == ".safetensors" or is_archive(file):
+        held: object = read_tensors(file)
+    else:  # the format before PyTorch 1.6, in which torchvision's VGG-19 is published
+        try:
+            held = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+            first = str(error).strip().split("\n")[0][:200]
+            raise BadInput(f"{file} is not readable as plain tensors: {first}") from error
     if isinstance(held, dict) and isinstance(held.get("state_dict"), dict):
         held = held["state_dict"]
     if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):

@@ -57,7 +57,7 @@ def read_image(path: str | Path, behind: int = GREY) -> np.ndarray:
 def is_transparent(path: str | Path) -> bool:
     """Whether an image that `read_image` reads lets anything show through."""
     with Image.open(path) as image:
-        return _layered(image) and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+        return _layered(image) and bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())
 
 
 def _layered(image: Image.Image) -> bool:

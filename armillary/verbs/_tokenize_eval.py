@@ -47,7 +47,7 @@ def tokenize_eval(
         max_frames: of each clip, from its beginning; 0 takes all.
         size: clips are cropped and resized to a square of so many pixels; 0 keeps their own size.
         features: extractor of rFVD and the perceptual distance: `small` (embedded), or another of one's own weights, as `vgg19=vgg19.pt`.
-        picture_features: extractor of rFID; the same when empty.
+        picture_features: extractor of rFID; the same when empty, `small` where that one sees clips alone.
         baselines: whether they are measured too.
         device: where the tokenizers and extractors run.
     """
@@ -72,7 +72,9 @@ def tokenize_eval(
     if len(titles) < len(models):  # two folders of one name are told apart by their paths
         titles = models
     clip_eyes = extractors.load(features, device=device)
-    picture_eyes = extractors.load(picture_features, device=device) if picture_features else clip_eyes
+    picture_eyes = clip_eyes
+    if picture_features or not clip_eyes.weights:  # one that sees whole clips alone has no distance between frames
+        picture_eyes = extractors.load(picture_features or "small", device=device)
     skipped: list[dict[str, str]] = []
     report, shown = compare_tokenizers(
         titles,
