@@ -56,8 +56,10 @@ def member_name(config: TokenizerConfig) -> str:
             return name
     kind = ("d" if config.levels else "c") + ("v" if config.video else "i")
     space = f"{config.spatial}x{config.spatial}"
+    decoder = "-".join(str(m) for m in config.decoder_mult or config.mult)
     legacy = ", legacy" if config.legacy else ""
-    return f"{kind}{f'{config.temporal}x' if config.video else ''}{space} (patch {config.patch}, width {config.width}{legacy})"
+    times = f"{config.temporal}x" if config.video else ""
+    return f"{kind}{times}{space} (patch {config.patch}, width {config.width}, decoder {decoder}{legacy})"
 
 
 def candidates(tensors: Mapping[str, Tensor]) -> list[TokenizerConfig]:
