@@ -12,7 +12,7 @@ def info(name: str = "", /) -> dict[str, Any]:
     Example: armillary info tabletop
 
     Args:
-        name: a shipped name, a checkpoint folder, a LeRobot dataset, a folder of curated clips, or a video.
+        name: a shipped name, a checkpoint folder, a published tokenizer's folder, a LeRobot dataset, a folder of curated clips, a video.
     """
     if not name:
         return _everything()
@@ -28,7 +28,9 @@ def info(name: str = "", /) -> dict[str, Any]:
         facts = to_json(media.probe(path))
         facts.pop("kind", None)
         return {"what": "video", "path": name} | facts
-    return _checkpoint(name)
+    from armillary.tokenizers.published import is_published
+
+    return _published(path) if is_published(path) else _checkpoint(name)
 
 
 def _everything() -> dict[str, Any]:
@@ -68,6 +70,22 @@ def _checkpoint(name: str) -> dict[str, Any]:
         "tensors": len(folder.tensors),
         "config": dict(folder.config),
         **dict(folder.extra),
+    }
+
+
+def _published(path: Path) -> dict[str, Any]:
+    from armillary.presets import to_json
+    from armillary.tokenizers import read_published
+
+    held = read_published(path)
+    return {
+        "what": "published tokenizer",
+        "path": str(path),
+        "tokenizer": held.member,
+        "parameters": sum(t.numel() for t in held.tensors.values()),
+        "source": held.source["files"],
+        "statistics": {kind: f"{s.mean.shape[1]} latent frames" for kind, s in held.statistics.items()},
+        "config": to_json(held.config),
     }
 
 

@@ -52,6 +52,7 @@ def test_other_verbs_take_either_folder(published, tmp_path, frames):
         made.append(verbs.tokenize(film, tokenizer=str(name), out=tmp_path / "z.safetensors"))
         assert made[-1]["shape"] == [1, 16, 2, 8, 8]
     assert made[0]["psnr"] == made[1]["psnr"]
+    assert verbs.info(str(published))["tokenizer"].startswith("cv8x8x8")
     assert verbs.info(str(tmp_path / "ours"))["source"]["files"][0]["sha256"] == tokenizers.load(published).sha256
 
 
