@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -30,3 +31,43 @@ def attend(
     if heads % groups:
         raise BadInput(f"{heads} query heads cannot share {groups} key heads evenly.")
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=heads != groups)
+
+
+class History:
+    """Keys and values of what came before, for attention of one new place at a time; nothing that is kept is ever copied.
+
+    Args:
+        limit: so many of the latest places are looked back on, the present one among them; 0 for all. Memory then is bounded, and results
+            are those of another network as soon as there are more.
+    """
+
+    BLOCK = 16
+
+    def __init__(self, limit: int = 0) -> None:
+        self.limit = limit
+        self._blocks: list[Tensor] = []  # 2 n BLOCK d each
+        self._end = 0  # places in use of the last one
+        self._start = 0  # places of the first one that are not looked at any more
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """`n 1 d` each, of the next place -> `n 1 d`: softmax(q kᵀ / √d) v over all places so far."""
+        if not self._blocks or self._end == self.BLOCK:
+            self._blocks.append(k.new_empty(2, len(k), self.BLOCK, k.shape[-1]))
+            self._end = 0
+        self._blocks[-1][0, :, self._end], self._blocks[-1][1, :, self._end] = k[:, 0], v[:, 0]
+        self._end += 1
+        if self.limit and len(self) > self.limit:
+            self._start += 1
+            if self._start == self.BLOCK:
+                self._start = 0
+                del self._blocks[0]
+        last = len(self._blocks) - 1
+        seen = [b[:, :, self._start * (i == 0) : self._end if i == last else self.BLOCK] for i, b in enumerate(self._blocks)]
+        weights = torch.cat([torch.bmm(q, b[0].transpose(1, 2)) for b in seen], 2).mul_(q.shape[-1] ** -0.5).softmax(2)
+        out = torch.zeros_like(q)
+        for part, b in zip(weights.split([b.shape[2] for b in seen], 2), seen):
+            out.baddbmm_(part, b[1])
+        return out
+
+    def __len__(self) -> int:
+        return (len(self._blocks) - 1) * self.BLOCK + self._end - self._start if self._blocks else 0

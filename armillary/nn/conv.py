@@ -12,6 +12,7 @@ Source: spec section 2.2 («causal conv», «factorised conv», «hybrid downsam
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +29,14 @@ class Reel:
         keep: remember the tail of this piece for the next one.
         memory: what the layers remember, by layer; filled by them.
         started: whether a piece went before.
+        limit: latent frames that attention over time looks back on, the present one among them; 0 for all.
     """
 
     batch: int
     keep: bool = False
-    memory: dict[nn.Module, Tensor] = field(default_factory=dict)
+    memory: dict[nn.Module, Any] = field(default_factory=dict)
     started: bool = False
+    limit: int = 0
 
     def recall(self, layer: nn.Module) -> Tensor | None:
         return self.memory[layer] if self.started else None

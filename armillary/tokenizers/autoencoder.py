@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from armillary.errors import BadInput
 from armillary.nn import conv, wavelet
+from armillary.nn.attention import History
 from armillary.nn.conv import Reel
 from armillary.nn.fsq import FSQ
 from armillary.nn.wavelet import PATCHERS
@@ -186,21 +187,14 @@ class Attention(nn.Module):
 
     def _over_time(self, q: Tensor, k: Tensor, v: Tensor, reel: Reel) -> Tensor:
         height = q.shape[2]
-        q, k, v = (rearrange(a, "(b t) d h w -> (b h w) 1 t d", b=reel.batch) for a in (q, k, v))
-        past = reel.recall(self)
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        q, k, v = (rearrange(a, "(b t) d h w -> (b h w) t d", b=reel.batch) for a in (q, k, v))
         if reel.keep:
-            reel.remember(self, torch.stack((k, v)))
-        new, seen = q.shape[2], k.shape[2]
-        if new == 1:
-            out = F.scaled_dot_product_attention(q, k, v)
-        elif new == seen:
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            past = reel.memory.setdefault(self, History(reel.limit))
+            out = torch.cat([past.attend(*(a[:, t : t + 1] for a in (q, k, v))) for t in range(q.shape[1])], 1)
         else:
-            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return rearrange(out, "(b h w) 1 t d -> (b t) d h w", b=reel.batch, h=height)
+            q, k, v = (a[:, None] for a in (q, k, v))
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)[:, 0]
+        return rearrange(out, "(b h w) t d -> (b t) d h w", b=reel.batch, h=height)
 
     def extra_repr(self) -> str:
         return "time" if self.time else "space"

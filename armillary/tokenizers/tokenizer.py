@@ -1,12 +1,13 @@
 """A tokenizer as others use it: video in, `Latents` or `Tokens` out, and back; checked, without gradients, and in bounded memory.
 
-Long or large clips run through in pieces: a few frames at a time, what the causal layers must remember carried along. The cut depends on
-the frame size alone, so the same clip always gives the same bits. `Stream` is the same thing for frames that arrive one by one.
+A causal video tokenizer always goes one latent frame at a time, with what its layers must remember carried along: a whole clip is the
+loop over its latent frames, and `Stream`, which takes them as they come, gives the same bits whatever the pieces. Clips of a batch that
+are small run side by side; how many depends on the frame size alone. An image tokenizer takes frames as rows of such batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,9 +15,10 @@ from torch import Tensor
 from armillary.errors import BadInput
 from armillary.nn.conv import Reel
 from armillary.tokenizers.autoencoder import Autoencoder, TokenizerConfig
+from armillary.tokenizers.fast import folded
 from armillary.types import Latents, Tokens
 
-# Pixels that run through at once (a piece is never less than one latent frame of one clip).
+# Pixels that run through at once, over the clips of a batch (never less than one latent frame of one clip).
 PIXELS = 1 << 20
 
 
@@ -26,12 +28,27 @@ class Tokenizer(Autoencoder):
     Attributes:
         name: the shipped name or folder it was loaded from; `sha256`: of its weights. Both empty when freshly built.
         extra: what else its checkpoint folder says of it.
+        history: latent frames that the attention over time at the waist looks back on; 0 for all, as trained. It is what grows with a
+            clip: 8 bytes x width for each cell and latent frame (an hour at 30 frames a second, 128 pixels, 8x8x8 and width 512: 14 GB).
+            With a number memory is bounded, and from there on results are another network's.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__(config)
         self.name, self.sha256 = "", ""
         self.extra: dict[str, object] = {}
+        self.history = 0
+        self._folded: tuple[object, Autoencoder] | None = None
+
+    def inference(self) -> Autoencoder:
+        """The same network arranged for inference (see `fast`), made when first asked for and again when a weight has changed."""
+        state = [(p.data_ptr(), p._version, p.device, p.dtype) for p in self.parameters()]
+        if self._folded is None or self._folded[0] != state:
+            # The plain class: nothing of this one's belongs into the copy.
+            plain = Autoencoder.__new__(Autoencoder)
+            plain.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_folded", "extra")})
+            self._folded = (state, folded(plain))
+        return self._folded[1]
 
     @property
     def temporal(self) -> int:
@@ -81,8 +98,12 @@ class Tokenizer(Autoencoder):
         """
         self.check_video(video)
         self.frames_to_latents(video.shape[2])
-        step = max(1, PIXELS // (video.shape[3] * video.shape[4] * self.temporal))
-        latents = self._pieces(video, self.temporal, step, lambda x, reel: self._seal(self.embed(x.to(self.dtype), reel)))
+        network = self.inference()
+
+        def run(x: Tensor, reel: Reel) -> Tensor:
+            return self._seal(network.embed(x.to(self.dtype), reel))
+
+        latents = self._pieces(video, self.temporal, 2, video.shape[3] * video.shape[4], run)
         return Tokens(latents, self.vocab) if self.vocab else Latents(latents)
 
     @torch.no_grad()
@@ -93,10 +114,13 @@ class Tokenizer(Autoencoder):
             BadInput: for latents of another tokenizer: kind, rank, channels or vocabulary.
         """
         values = self.check_latents(latents)
-        height, width = values.shape[-2] * self.spatial, values.shape[-1] * self.spatial
-        step = max(1, PIXELS // (height * width * self.temporal))
-        time = 1 if self.vocab else 2
-        return self._pieces(values, 1, step, lambda x, reel: self.render(self._open(x), reel).clamp(-1, 1), time)
+        network = self.inference()
+
+        def run(x: Tensor, reel: Reel) -> Tensor:
+            return network.render(self._open(x), reel).clamp(-1, 1)
+
+        pixels = values.shape[-2] * values.shape[-1] * self.spatial**2
+        return self._pieces(values, 1, 1 if self.vocab else 2, pixels, run)
 
     def reconstruct(self, video: Tensor) -> Tensor:
         """`decode(encode(video))`."""
@@ -116,31 +140,32 @@ class Tokenizer(Autoencoder):
     def _open(self, values: Tensor) -> Tensor:
         return values.to(self.dtype) if self.quantizer is None else self.quantizer.codes(values, self.dtype)
 
-    def _pieces(self, x: Tensor, unit: int, step: int, run: Callable[[Tensor, Reel], Tensor], time: int = 2) -> Tensor:
-        """Run `x` through in pieces of `step` latent frames (`unit` entries of axis `time` each) and join what comes out.
+    def _pieces(self, x: Tensor, unit: int, time: int, pixels: int, run: Callable[[Tensor, Reel], Tensor]) -> Tensor:
+        """Run `x` through and join what comes out.
 
-        The first entry counts as a whole latent frame. Rows that fit a piece together run together.
+        Args:
+            unit: entries of axis `time` that one latent frame takes; the first takes one. pixels: of a frame.
         """
         x = x.to(self.device)
-        length = x.shape[time]
+        length, rows = x.shape[time], max(1, PIXELS // (pixels * self.temporal))
         if not self.config.video:
             # Each frame alone: the time axis is only more rows.
-            rows = x.movedim(time, 1).flatten(0, 1).unsqueeze(time)
-            done = [run(part, Reel(len(part))) for part in rows.split(step)]
-            out = torch.cat(done).squeeze(-3).unflatten(0, (len(x), length))
-            return out.movedim(1, -3)
-        latents = 1 + (length - 1) // unit
-        if latents <= step:
-            return torch.cat([run(part, Reel(len(part))) for part in x.split(max(1, step // latents))])
-        rows = []
-        for row in x.split(1):
-            reel, done, at = Reel(1, keep=True), [], 0
-            while at < length:
-                end = min(length, at + step * unit if at else 1 + (step - 1) * unit)
-                done.append(run(row.narrow(time, at, end - at), reel))
-                reel.started, at = True, end
-            rows.append(torch.cat(done, dim=-3))
-        return torch.cat(rows)
+            frames = x.movedim(time, 1).flatten(0, 1).unsqueeze(time)
+            out = torch.cat([run(part, Reel(len(part))) for part in frames.split(rows)])
+            return out.squeeze(-3).unflatten(0, (len(x), length)).movedim(1, -3)
+        done = []
+        for some in x.split(rows):
+            reel = Reel(len(some), keep=True, limit=self.history)
+            done.append(torch.cat(list(self._frames(some, reel, unit, time, run)), dim=-3))
+        return torch.cat(done)
+
+    def _frames(self, x: Tensor, reel: Reel, unit: int, time: int, run: Callable[[Tensor, Reel], Tensor]) -> Iterator[Tensor]:
+        """Latent frame by latent frame, from where `reel` stands."""
+        at = 0
+        while at < x.shape[time]:
+            wide = unit if reel.started else 1
+            yield run(x.narrow(time, at, wide), reel)
+            reel.started, at = True, at + wide
 
     def check_video(self, video: Tensor) -> None:
         """Everything but the length, which depends on whether a clip starts here.
@@ -200,9 +225,9 @@ class Stream:
     """A clip that arrives, or is shown, bit by bit. One direction each way can run at the same time; start anew for another clip.
 
     The first call of `encode` takes 1 + temporal·k frames, later ones temporal·k; `decode` takes any number of latent frames, and gives
-    one frame for the clip's first latent and `temporal` for every other. Joined, the answers are those of the whole clip up to rounding.
-    Memory: the convolutions keep two frames each; the causal attention at the waist keeps its keys and values of all latent frames before,
-    8 bytes x width for each latent cell.
+    one frame for the clip's first latent and `temporal` for every other. Joined, the answers of a causal video tokenizer are those of the
+    whole clip, bit by bit; an image tokenizer's agree up to rounding.
+    Memory: the convolutions keep two frames each; the attention over time at the waist keeps what `Tokenizer.history` says.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -219,7 +244,7 @@ class Stream:
         """
         tokenizer = self.tokenizer
         tokenizer.check_video(video)
-        reel = self._encoding or Reel(len(video), keep=True)
+        reel = self._encoding or Reel(len(video), keep=True, limit=tokenizer.history)
         self._check_batch(reel, len(video))
         if not reel.started:
             tokenizer.frames_to_latents(video.shape[2])
@@ -227,8 +252,13 @@ class Stream:
             raise BadInput(f"After the first frames a stream takes {tokenizer.temporal}·k more; got {video.shape[2]}.")
         if not tokenizer.config.video:
             return tokenizer.encode(video)
-        values = tokenizer._seal(tokenizer.embed(video.to(tokenizer.device, tokenizer.dtype), reel))
-        reel.started, self._encoding = True, reel
+        network, self._encoding = tokenizer.inference(), reel
+
+        def run(x: Tensor, reel: Reel) -> Tensor:
+            return tokenizer._seal(network.embed(x, reel))
+
+        video = video.to(tokenizer.device, tokenizer.dtype)
+        values = torch.cat(list(tokenizer._frames(video, reel, tokenizer.temporal, 2, run)), dim=-3)
         return Tokens(values, tokenizer.vocab) if tokenizer.vocab else Latents(values)
 
     @torch.no_grad()
@@ -242,11 +272,15 @@ class Stream:
         values = tokenizer.check_latents(latents)
         if not tokenizer.config.video:
             return tokenizer.decode(values)
-        reel = self._decoding or Reel(len(values), keep=True)
+        reel = self._decoding or Reel(len(values), keep=True, limit=tokenizer.history)
         self._check_batch(reel, len(values))
-        video = tokenizer.render(tokenizer._open(values.to(tokenizer.device)), reel).clamp(-1, 1)
-        reel.started, self._decoding = True, reel
-        return video
+        network, self._decoding = tokenizer.inference(), reel
+
+        def run(x: Tensor, reel: Reel) -> Tensor:
+            return network.render(tokenizer._open(x), reel).clamp(-1, 1)
+
+        values = values.to(tokenizer.device)
+        return torch.cat(list(tokenizer._frames(values, reel, 1, 1 if tokenizer.vocab else 2, run)), dim=-3)
 
     @staticmethod
     def _check_batch(reel: Reel, batch: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_lengths(name):
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("pixels", [1, 16 * 24 * 8, 16 * 24 * 20])
-def test_pieces_change_nothing(name, pixels, monkeypatch):
+def test_how_many_clips_run_side_by_side_changes_nothing(name, pixels, monkeypatch):
     tokenizer = made(name)
     video = clip(tokenizer, k=4, batch=3)
     whole = tokenizer.encode(video)
@@ -103,20 +104,86 @@ def test_pieces_change_nothing(name, pixels, monkeypatch):
     assert torch.equal(tokenizer.decode(whole), tokenizer.decode(whole))
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_a_stream_gives_what_the_whole_clip_gives(name):
+GRIDS = [(1, 1, 1, 1, 1), (5,), (1, 4), (2, 2, 1), (3, 1, 1)]
+
+
+@pytest.mark.parametrize("name", [n for n in TINY if TINY[n].video])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_a_stream_gives_what_the_whole_clip_gives_bit_by_bit(name, grid):
     tokenizer = made(name)
-    t = tokenizer.temporal
+    t, ends = tokenizer.temporal, torch.tensor(grid).cumsum(0).tolist()
     video = clip(tokenizer, k=4, batch=2)
-    stream = Stream(tokenizer)
-    parts = [stream.encode(video[:, :, a:b]) for a, b in ((0, 1), (1, 1 + t), (1 + t, 1 + 4 * t))]
+    stream, frames = Stream(tokenizer), [0, *(1 + t * (e - 1) for e in ends)]
+    parts = [stream.encode(video[:, :, a:b]) for a, b in itertools.pairwise(frames)]
     whole = tokenizer.encode(video)
-    joined = torch.cat([values(p) for p in parts], 2)
-    torch.testing.assert_close(joined.float(), values(whole).float(), rtol=1e-4, atol=1e-4)
+    assert torch.equal(torch.cat([values(p) for p in parts], 2), values(whole))
     bare = whole.ids if isinstance(whole, Tokens) else whole.values
     time = 1 if tokenizer.vocab else 2
-    shown = torch.cat([stream.decode(bare.narrow(time, i, 1)) for i in range(5)], 2)
+    shown = [stream.decode(bare.narrow(time, b - n, n)) for b, n in zip(ends, grid)]
+    assert torch.equal(torch.cat(shown, 2), tokenizer.decode(whole))
+
+
+def test_a_stream_of_single_frames_agrees_with_the_clip():
+    tokenizer = made("frames")
+    video = clip(tokenizer, k=4, batch=2)
+    stream = Stream(tokenizer)
+    whole = tokenizer.encode(video).values
+    parts = [stream.encode(video[:, :, a:b]).values for a, b in ((0, 1), (1, 4), (4, 5))]
+    torch.testing.assert_close(torch.cat(parts, 2), whole, rtol=1e-4, atol=1e-4)
+    shown = torch.cat([stream.decode(whole[:, :, i : i + 1]) for i in range(5)], 2)
     torch.testing.assert_close(shown, tokenizer.decode(whole), rtol=1e-4, atol=1e-4)
+
+
+def test_looking_back_less_far_changes_what_lies_further_back_and_nothing_before():
+    tokenizer = made("continuous")
+    video = clip(tokenizer, k=20)
+    whole = tokenizer.encode(video).values
+    tokenizer.history = 17
+    less = tokenizer.encode(video).values
+    assert torch.equal(less[:, :, :17], whole[:, :, :17])
+    assert not torch.equal(less[:, :, 17:], whole[:, :, 17:])
+    tokenizer.history = 21
+    assert torch.equal(tokenizer.encode(video).values, whole)
+
+
+FOLDED = {
+    **TINY,
+    "image": TokenizerConfig(temporal=1, spatial=16, video=False, width=32, mult=(1, 1, 1), blocks=1, groups=32),
+    "legacy": TokenizerConfig(patch=2, width=8, mult=(1, 2, 2), blocks=1, legacy=True),
+    "wide": TokenizerConfig(temporal=4, spatial=8, patch=2, width=96, mult=(2, 2, 2), blocks=1),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+@torch.no_grad()
+def test_the_network_arranged_for_inference_computes_the_same(name):
+    """In double precision to its last digits, so that nothing but rounding differs; in single precision as closely as can be."""
+    torch.manual_seed(0)
+    tokenizer = tokenizers.build(FOLDED[name]).eval()
+    for p in tokenizer.parameters():
+        p.add_(0.05 * torch.randn(p.shape))
+    video = clip(tokenizer, k=2 if tokenizer.config.video else 0, batch=2, cells=(6, 5))
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-13)):
+        tokenizer = tokenizer.to(dtype)
+        there = tokenizer.embed(video.to(dtype))
+        back = tokenizer.render(there)
+        network = tokenizer.inference()
+        for ours, plain in ((network.embed(video.to(dtype)), there), (network.render(there), back)):
+            assert float((ours - plain).abs().max() / plain.abs().max()) < tolerance
+    assert network is tokenizer.inference() and network.encoder.mid is not tokenizer.encoder.mid
+
+
+@torch.no_grad()
+def test_a_changed_weight_is_seen():
+    tokenizer = made("continuous")
+    video = clip(tokenizer)
+    before = tokenizer.encode(video).values
+    tokenizer.decoder.conv_in[0].weight.add_(1.0)
+    assert torch.equal(tokenizer.encode(video).values, before)
+    seen = tokenizer.decode(before)
+    tokenizer.encoder.conv_in[0].weight.mul_(1.5)
+    assert not torch.allclose(tokenizer.encode(video).values, before)
+    torch.testing.assert_close(seen, tokenizer.render(before).clamp(-1, 1), rtol=1e-3, atol=1e-4)
 
 
 def test_a_stream_refuses_what_does_not_continue_it():
