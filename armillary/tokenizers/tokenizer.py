@@ -16,6 +16,7 @@ from armillary.errors import BadInput
 from armillary.nn.conv import Reel
 from armillary.tokenizers.autoencoder import Autoencoder, TokenizerConfig
 from armillary.tokenizers.fast import folded
+from armillary.tokenizers.tiling import tiled
 from armillary.types import Latents, Tokens
 
 # Pixels that run through at once, over the clips of a batch (never less than one latent frame of one clip).
@@ -31,13 +32,14 @@ class Tokenizer(Autoencoder):
         history: latent frames that the attention over time at the waist looks back on; 0 for all, as trained. It is what grows with a
             clip: 8 bytes x width for each cell and latent frame (an hour at 30 frames a second, 128 pixels, 8x8x8 and width 512: 14 GB).
             With a number memory is bounded, and from there on results are another network's.
+        tile: pixels on a side of the tiles that larger frames are run in (see `tiling`); 0 for whole frames, as trained.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__(config)
         self.name, self.sha256 = "", ""
         self.extra: dict[str, object] = {}
-        self.history = 0
+        self.history = self.tile = 0
         self._folded: tuple[object, Autoencoder] | None = None
 
     def inference(self) -> Autoencoder:
@@ -100,11 +102,15 @@ class Tokenizer(Autoencoder):
         self.frames_to_latents(video.shape[2])
         network = self.inference()
 
-        def run(x: Tensor, reel: Reel) -> Tensor:
-            return self._seal(network.embed(x.to(self.dtype), reel))
+        def embed(x: Tensor) -> Tensor:
+            area = x.shape[3] * x.shape[4]
+            return self._pieces(x, self.temporal, 2, area, lambda y, reel: network.embed(y.to(self.dtype), reel))
 
-        latents = self._pieces(video, self.temporal, 2, video.shape[3] * video.shape[4], run)
-        return Tokens(latents, self.vocab) if self.vocab else Latents(latents)
+        if self._tiles(video.shape[3] // self.spatial, video.shape[4] // self.spatial):
+            latents = tiled(video, embed, *self._tile, (self.spatial, 1))
+        else:
+            latents = embed(video)
+        return Tokens(self._seal(latents), self.vocab) if self.vocab else Latents(latents)
 
     @torch.no_grad()
     def decode(self, latents: Latents | Tokens | Tensor) -> Tensor:
@@ -116,11 +122,28 @@ class Tokenizer(Autoencoder):
         values = self.check_latents(latents)
         network = self.inference()
 
-        def run(x: Tensor, reel: Reel) -> Tensor:
-            return network.render(self._open(x), reel).clamp(-1, 1)
+        def render(x: Tensor) -> Tensor:
+            area, time = x.shape[-2] * x.shape[-1] * self.spatial**2, 1 if self.vocab else 2
+            return self._pieces(x, 1, time, area, lambda y, reel: network.render(self._open(y), reel).clamp(-1, 1))
 
-        pixels = values.shape[-2] * values.shape[-1] * self.spatial**2
-        return self._pieces(values, 1, 1 if self.vocab else 2, pixels, run)
+        if self._tiles(*values.shape[-2:]):
+            return tiled(values, render, *self._tile, (1, self.spatial))
+        return render(values)
+
+    @property
+    def _tile(self) -> tuple[int, int]:
+        """(tile, overlap) in latent cells: neighbours share a quarter."""
+        return self.tile // self.spatial, max(1, self.tile // self.spatial // 4)
+
+    def _tiles(self, height: int, width: int) -> bool:
+        """Whether frames of so many latent cells are run in tiles.
+
+        Raises:
+            BadInput: tiles too small to overlap.
+        """
+        if self.tile and self.tile < 4 * self.spatial:
+            raise BadInput(f"Tiles of {self.label} are {4 * self.spatial} pixels or more a side; got {self.tile}.")
+        return bool(self.tile) and max(height, width) > self.tile // self.spatial
 
     def reconstruct(self, video: Tensor) -> Tensor:
         """`decode(encode(video))`."""

@@ -12,6 +12,7 @@ from armillary import tokenizers
 from armillary.errors import BadInput
 from armillary.tokenizers import Stream, TokenizerConfig
 from armillary.tokenizers import tokenizer as room
+from armillary.tokenizers.tiling import tiled
 from armillary.types import Latents, Tokens
 
 TINY = {
@@ -144,6 +145,31 @@ def test_looking_back_less_far_changes_what_lies_further_back_and_nothing_before
     assert not torch.equal(less[:, :, 17:], whole[:, :, 17:])
     tokenizer.history = 21
     assert torch.equal(tokenizer.encode(video).values, whole)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_large_frames_run_in_tiles(name):
+    tokenizer = made(name)
+    video = clip(tokenizer, k=1, cells=(9, 7))
+    whole = tokenizer.encode(video)
+    tokenizer.tile = 16 * tokenizer.spatial
+    assert torch.equal(values(tokenizer.encode(video)), values(whole)), "frames that fit a tile are not cut"
+    tokenizer.tile = 5 * tokenizer.spatial
+    coded = tokenizer.encode(video)
+    assert values(coded).shape == values(whole).shape and tokenizer.decode(coded).shape == video.shape
+    tokenizer.tile = tokenizer.spatial
+    with pytest.raises(BadInput, match=f"{4 * tokenizer.spatial} pixels or more a side"):
+        tokenizer.encode(video)
+
+
+def test_tiles_leave_no_seam():
+    """A run that knows where its tile lies would show: each adds a constant of its own, and the sum has no step larger than a ramp's."""
+    x, offsets = torch.zeros(1, 1, 1, 4, 40), iter(range(100))
+    made = tiled(x, lambda part: part.repeat_interleave(2, -1).repeat_interleave(2, -2) + next(offsets), 16, 4, (1, 2))
+    assert made.shape == (1, 1, 1, 8, 80) and made.diff(dim=-1).abs().max() < 1 / 8
+    torch.testing.assert_close(tiled(x + 3, lambda part: part, 16, 4, (1, 1)), x + 3)
+    seen = torch.arange(40.0).expand(1, 1, 1, 4, 40)
+    torch.testing.assert_close(tiled(seen, lambda part: part, 16, 4, (1, 1)), seen.contiguous())
 
 
 FOLDED = {
