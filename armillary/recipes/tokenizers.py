@@ -184,8 +184,9 @@ def video_c4x8x8_mixed(data: str, *, steps: int = 3000, start: str = "", threads
 def video_d4x8x8_mixed(data: str, *, steps: int = 3000, start: str = "", threads: int = 0) -> RunConfig:
     """Discrete causal video, four frames a latent, on all simulators and real clips. Arguments as in `video_c4x8x8_mixed`.
 
-    12,800 codes: the 1,000 of the size are too few for scenes as unlike as these (0.5 dB after the same seconds).
+    12,000 codes: the 1,000 of the size are too few for scenes as unlike as these. Sixteen levels go to the first channel, which begins as
+    the brightness of a cell: they were worth more than a sixth channel (`docs/log.md`).
     """
     # One at a time, each a size that can be: channels are as many as there are levels.
-    codes = ("levels=[]", "channels=5", "levels=[8, 8, 8, 5, 5]")
+    codes = ("levels=[]", "channels=5", "levels=[16, 6, 5, 5, 5]")
     return _small("video-d4x8x8-mixed", data, steps, start, threads, TokenizerRun("video-d4x8x8", overrides=codes))

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from einops import rearrange
+from torch import Tensor, nn
 
 from armillary import features, presets, tokenizers, worlds
 from armillary.data.base import Dataset, Encoded
 from armillary.errors import BadInput, lookup
+from armillary.tokenizers.calibrate import calibrate
 from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
 from armillary.worlds.base import Setting, World
 
-FITTING_WINDOWS = 512
+FITTING_WINDOWS, FITTING_CLIPS = 512, 24
 # The parameters that latents depend on.
 ENCODING = ("encoder.", "quant_conv.", "shortcut.analyse.")
 
@@ -63,6 +65,8 @@ class TokenizerRun:
                 )
         elif config is not None:
             tokenizer = tokenizers.build(config)
+            if tokenizer.shortcut is not None and tokenizer.vocab:
+                calibrate(tokenizer, fitting_video(data))
         else:
             raise BadInput("A tokenizer run wants model.size or model.start.")
         temporal, spatial = tokenizer.config.temporal, tokenizer.config.spatial
@@ -89,6 +93,13 @@ class TokenizerRun:
             start = tokenizers.load(self.start)
             facts["encoder_of"] = start.extra.get("encoder_of", start.sha256)
         tokenizers.save(model.tokenizer, folder, extra=facts)
+
+
+def fitting_video(data: Dataset) -> Tensor:
+    """Clips of the training data for what is fitted before the first step, `b 3 t h w`; each view counts as a clip."""
+    batch = data.batch(0, FITTING_CLIPS, 0)
+    assert batch.video is not None
+    return rearrange(batch.video, "b c (v t) h w -> (b v) c t h w", v=batch.views)
 
 
 @dataclass(frozen=True)
