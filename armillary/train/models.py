@@ -65,8 +65,6 @@ class TokenizerRun:
                 )
         elif config is not None:
             tokenizer = tokenizers.build(config)
-            if tokenizer.shortcut is not None and tokenizer.vocab:
-                calibrate(tokenizer, fitting_video(data))
         else:
             raise BadInput("A tokenizer run wants model.size or model.start.")
         temporal, spatial = tokenizer.config.temporal, tokenizer.config.spatial
@@ -75,6 +73,8 @@ class TokenizerRun:
                 f"This tokenizer takes 1 + {temporal} x k frames whose sides are multiples of {spatial}; "
                 f"the data give windows of {data.frames} frames of {data.size}."
             )
+        if not self.start and tokenizer.shortcut is not None and tokenizer.vocab:
+            calibrate(tokenizer, fitting_video(data))
         if self.freeze == "encoder":
             if not self.start:
                 raise BadInput("model.freeze keeps a trained encoder; without model.start there is none.")
