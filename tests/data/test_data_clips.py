@@ -56,6 +56,26 @@ def test_one_rate_for_all_and_the_broken_one_is_named(folder, capsys):
     assert batch.video.shape == (6, 3, 5, 16, 24) and batch.actions is None and data.spec is None
 
 
+def test_a_crop_is_a_part_of_the_window_anywhere_in_training_and_in_the_middle_when_held_out(folder, tmp_path):
+    ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] * 5, (32, 48, 3))
+    for n in range(4):
+        media.write_video(tmp_path / f"{n}.mp4", [ramp] * 10, 5.0)
+    settings = {"size": (32, 48), "crop": (16, 16), "held_out": 0.3}
+    train, held = (config(tmp_path, **settings).build(split) for split in ("train", "held-out"))
+    assert train.size == held.size == (16, 16) and train.hash == config(tmp_path, size=(32, 48)).build().hash
+    batch = train.batch(0, 24, 0)
+    assert batch.video.shape == (24, 3, 5, 16, 16)
+    lefts = ((batch.video[:, :, 0].mean((1, 2, 3)) + 1) * 127.5 / 5 - 7.5).round().int().tolist()
+    assert min(lefts) <= 5 and max(lefts) >= 27 and len(set(lefts)) > 8
+    assert ((batch.video - batch.video[:, :, :1]).abs() < 0.05).all(), "one place for a whole window"
+    middle = ((held.batch(3, 4, 1).video[:, :, 0].mean((1, 2, 3)) + 1) * 127.5 / 5 - 7.5).round().int().tolist()
+    assert middle == [16] * 4
+    again = train.batch(0, 12, 0, rank=1, world=2)
+    assert (again.video == batch.video[12:]).all(), "a row is the same whoever draws it"
+    with pytest.raises(BadInput, match="lies within frames of 32x48; got 40x16"):
+        config(tmp_path, size=(32, 48), crop=(40, 16)).build()
+
+
 def test_long_videos_are_divided_without_a_gap(folder):
     data, cut = config(folder).build(), config(folder, stretch=1.5).build()
     whole = {e.key.split("#")[0]: data.read(e) for e in data.entries}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from armillary import media, tokenizers
-from armillary.data import ClipsConfig, LatentsConfig, MixtureConfig, PosedConfig, SyntheticConfig
+from armillary.data import ClipsConfig, LatentsConfig, Mixture, MixtureConfig, PosedConfig, SyntheticConfig
 from armillary.data.base import Encoded
 from armillary.data.mixture import first_frames, joint_spec
 from armillary.errors import BadInput
@@ -166,6 +166,19 @@ def test_one_normaliser_for_all():
 def test_actions_that_mean_something_else_are_an_error(change, said):
     with pytest.raises(BadInput, match=f"member 1 of the mixture differ from those of member 0: .*{said}"):
         joint_spec([SPEC, dataclasses.replace(SPEC, **change)], np.array([0.5, 0.5]))
+
+
+def test_pixels_of_several_rates_may_be_mixed_when_asked():
+    members = [ONE.build(), dataclasses.replace(TWO, fps=5.0).build()]
+    for member in members:  # what an action means hangs on the rate
+        member.spec, member.fields = None, member.fields - {"actions"}
+    with pytest.raises(BadInput, match="differ in fps"):
+        Mixture(MixtureConfig((ONE, TWO)), members, "train")
+    plain = Mixture(MixtureConfig((ONE, TWO), rates=True), members, "train")
+    assert plain.fps == 10.0
+    batch = plain.batch(0, 16, 0)
+    rates = {key.split("/")[0]: float(fps) for key, fps in zip(batch.keys, batch.fps)}
+    assert rates == {"0": 10.0, "1": 5.0}, "each row tells its own"
 
 
 def test_members_that_do_not_fit_are_an_error(tok, tmp_path):
