@@ -23,7 +23,9 @@ from armillary.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PROGRAM = 64 << 20  # bytes of data.pkl; those of the largest published models have some 2 MB
+MAX_PROGRAM = 16 << 20  # bytes of data.pkl; those of the largest published models have some 2 MB
+MAX_NAME = 1000  # characters of a tensor's path
+MAX_INT = 1 << 62
 MAX_VISITS = 1 << 18  # values looked at in one archive: a program of a few bytes can spell out more than any memory holds
 
 # Storage class -> torch dtype, by name.
@@ -117,7 +119,8 @@ class _Reader:
             raise BadInput(f"{path} holds two records of one name.")
         self.program, self.root = programs[0], programs[0].removesuffix("data.pkl")
         self.storages: dict[str, tuple[_Storage, Tensor]] = {}
-        self.bytes_made = 0
+        # Bytes of the file, of the storages that were read, and of all tensors in them.
+        self.size, self.read, self.spelt = path.stat().st_size, 0, 0
 
     def bad(self, what: str) -> BadInput:
         return BadInput(f"{self.path}: {what}.")
@@ -143,7 +146,12 @@ class _Reader:
         if f"{self.root}byteorder" in self.entries and bytes(self.record("byteorder", 16)) != b"little":
             raise self.bad("its numbers are big-endian")
         held = self.walk(bytes(self.record("data.pkl", MAX_PROGRAM)))
-        return {name: self.tensor(name, record) for name, record in self.leaves(held)}
+        out: dict[str, Tensor] = {}
+        for name, record in self.leaves(held):
+            if name in out:
+                raise self.bad(f"it holds two tensors {name!r}")
+            out[name] = self.tensor(name, record)
+        return out
 
     def walk(self, program: bytes) -> Any:
         """The object the program would have made, of inert parts."""
@@ -199,6 +207,8 @@ class _Reader:
                     top(list).extend(items)
                 elif op in ("SETITEM", "SETITEMS"):
                     pairs = above_mark() if op == "SETITEMS" else [stack.pop(-2), stack.pop()]
+                    if not all(type(k) in (str, int) for k in pairs[::2]):  # hashing a nested tuple can take for ever
+                        raise self.bad("its program has keys that are neither text nor numbers")
                     top(dict).update(zip(pairs[::2], pairs[1::2], strict=True))
                 elif op == "GLOBAL":
                     stack.append(self.name(str(arg).replace(" ", ".", 1)))
@@ -230,19 +240,21 @@ class _Reader:
 
     def storage(self, key: Any) -> _Storage:
         kind, name, record, _, numel = key
-        dtype = STORAGES.get(name.name.removeprefix("torch."))
-        if kind != "storage" or dtype is None or not isinstance(record, str) or not isinstance(numel, int):
-            raise self.bad(f"it describes no storage this version reads: {key!r}")
+        dtype = STORAGES.get(name.name.removeprefix("torch.")) if isinstance(name, _Name) else None
+        if type(kind) is not str or kind != "storage" or dtype is None or type(record) is not str or type(numel) is not int:
+            raise self.bad("it describes a storage of no kind this version reads")
         return _Storage(dtype, record, numel)
 
     def call(self, what: Any, args: Any) -> Any:
         if what.name in REBUILD:
             storage, offset, size, stride = args[:4]
+            if not isinstance(storage, _Storage):
+                raise self.bad("it describes a tensor without a storage")
             return Record(storage, offset, tuple(size), tuple(stride))
         if what.name in PARAMETER:
             return args[0]
-        if what.name == "collections.OrderedDict":
-            return dict(*args)
+        if what.name == "collections.OrderedDict" and args == ():
+            return {}
         return Bag(what.name, args)
 
     def leaves(self, held: Any) -> Iterator[tuple[str, Record]]:
@@ -264,15 +276,14 @@ class _Reader:
                 children = [(str(i), v) for i, v in enumerate(value) if isinstance(v, (Record, Bag, dict, list, tuple))]
             else:
                 continue
-            if path.count(".") > 100:
-                raise self.bad("it nests deeper than a hundred objects")
+            if path.count(".") > 100 or len(path) > MAX_NAME:
+                raise self.bad("it nests deeper than a hundred objects, or its names are longer than a thousand characters")
             todo.extend((f"{path}.{k}" if path else k, v) for k, v in reversed(children))
 
     def tensor(self, name: str, record: Record) -> Tensor:
         storage, size, stride = record.storage, record.size, record.stride
-        whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in (record.offset, *size, *stride))
-        if not whole or len(size) != len(stride):
-            raise self.bad(f"tensor {name!r} has an impossible shape {size} with strides {stride}")
+        if not all(type(n) is int and 0 <= n < MAX_INT for n in (record.offset, *size, *stride)) or len(size) != len(stride):
+            raise self.bad(f"tensor {name!r} has an impossible shape")
         numel = math.prod(size)
         end = record.offset + sum((n - 1) * s for n, s in zip(size, stride)) + 1 if numel else 0
         if end > storage.numel or numel > storage.numel:
@@ -282,8 +293,8 @@ class _Reader:
         held, flat = self.storages[storage.key]
         if held != storage:
             raise self.bad(f"storage {storage.key!r} is described in two ways")
-        self.bytes_made += numel * flat.element_size()
-        if self.bytes_made > 4 * max(self.path.stat().st_size, 1 << 20):
+        self.spelt += numel * flat.element_size()
+        if self.spelt > 4 * max(self.size, 1 << 20):
             raise self.bad("its tensors are many times larger than the file")
         return flat.as_strided(size, stride, record.offset)
 
@@ -292,6 +303,9 @@ class _Reader:
 
         dtype = getattr(torch, storage.dtype)
         wanted = storage.numel * dtype.itemsize
+        self.read += wanted
+        if self.read > self.size:
+            raise self.bad("its storages are larger than the file")
         data = self.record(f"data/{storage.key}", wanted)
         if len(data) != wanted:
             raise self.bad(f"record 'data/{storage.key}' has {len(data)} bytes where {wanted} are wanted")

@@ -128,9 +128,9 @@ def read_published(path: str | Path, size: str | TokenizerConfig = "", legacy: b
     """
     files = locate(path)
     said = lookup(PUBLISHED, size, "published tokenizer") if isinstance(size, str) and size else size or None
-    if legacy and said:
-        said = replace(said, legacy=True)
     assert said is None or isinstance(said, TokenizerConfig)
+    if legacy and said and replace(said, legacy=True).ups() != said.ups():
+        said = replace(said, legacy=True)
     statistics: dict[str, LatentStatistics] = {}
     if files[0].name in DIFFUSERS:
         record = files[0].parent / "config.json"

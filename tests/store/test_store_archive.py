@@ -158,15 +158,54 @@ def test_nothing_is_run(tmp_path):
     assert not marker.exists()
 
 
+def test_what_would_take_for_ever_to_print_or_to_hash_is_not(tmp_path):
+    """2^60 values that are one tuple in memory, wherever a program can put them."""
+    deep: object = (1,)
+    for _ in range(60):
+        deep = (deep, deep)
+    held = Described(Storage("0", 4), (4,), (1,))
+    for hostile, words in (
+        (Described(Storage("0", 4), deep, (1,)), "impossible shape"),
+        (Described(deep, (4,), (1,)), "without a storage"),
+        (Described(Storage(deep, 4), (4,), (1,)), "no kind"),
+        (Described(Storage("0", 4), (4, 1), (1, 1 << 200)), "impossible shape"),
+        ({"a": held, "x" * 2000: [[held]]}, "longer than a thousand"),
+        ({"a": {"b": held}, "a.b": held}, "two tensors 'a.b'"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            store.read_tensors(archive(tmp_path / "x.pt", hostile, {"data/0": bytes(16)}))
+    nest = b"K\x01\x85q\x00" + b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) for i in range(60))
+    program = b"\x80\x02" + nest + b"}h\x3cK\x01s."
+    with pytest.raises(BadInput, match="neither text nor numbers"):
+        store.read_tensors(archive(tmp_path / "x.pt", program, {}))
+
+
+def test_records_that_overlap_are_no_more_than_the_file(tmp_path):
+    held = [Described(Storage(str(i), 1 << 18), (1,), (1,)) for i in range(3)]
+    path = archive(tmp_path / "x.pt", held, {f"data/{i}": bytes(1 << 20) for i in range(3)})
+    assert len(store.read_tensors(path)) == 3
+    with zipfile.ZipFile(path, "a") as f:  # the directory says that all three lie where the first does
+        first = f.getinfo("x/data/0").header_offset
+        f.start_dir = f.getinfo("x/data/1").header_offset
+        for i in (1, 2):
+            f.getinfo(f"x/data/{i}").header_offset = first
+        f._didModify = True
+    with pytest.raises(BadInput, match=r"larger than the file|cut short or damaged"):
+        store.read_tensors(path)
+
+
 def test_a_small_program_cannot_spell_out_much(tmp_path):
     layers: object = 1
     for _ in range(60):  # 2^60 values in some hundred bytes
         layers = [layers, layers]
     with pytest.raises(BadInput, match="spells out more than"):
         store.read_tensors(archive(tmp_path / "x.pt", layers, {}))
+    held = Described(Storage("0", 4), (4,), (1,))
     with pytest.raises(BadInput, match="is compressed"):
-        held = Described(Storage("0", 4 << 20), (4 << 20,), (1,))
-        store.read_tensors(archive(tmp_path / "x.pt", held, {"data/0": bytes(16 << 20)}, zipfile.ZIP_DEFLATED))
+        store.read_tensors(archive(tmp_path / "x.pt", held, {"data/0": bytes(16)}, zipfile.ZIP_DEFLATED))
+    large = Described(Storage("0", 4 << 20), (4 << 20,), (1,))
+    with pytest.raises(BadInput, match="larger than the file"):
+        store.read_tensors(archive(tmp_path / "x.pt", large, {"data/0": bytes(16 << 20)}, zipfile.ZIP_DEFLATED))
 
 
 def test_a_torn_file_is_a_sentence(tmp_path):

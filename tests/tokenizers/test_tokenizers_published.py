@@ -118,6 +118,15 @@ def test_a_level_that_doubles_time_early_shows_in_the_newer_layout():
     assert candidates(fresh(config)) == [config]
 
 
+def test_weights_from_before_september_2024_are_said_to_be(tmp_path):
+    """Where the older layout leaves both orders open the user says which; where the switch switches nothing it is no error."""
+    for name, early in (("cv8x8x8", True), ("cv4x8x8", False)):
+        config = narrow(name)
+        torch.save(with_unused(fresh(config), config), tmp_path / "model.pt")
+        made = tokenizers.published.read_published(tmp_path, config, legacy=True)
+        assert made.config == dataclasses.replace(config, legacy=early)
+
+
 def test_names_of_published_folders_are_read(tmp_path):
     for name, wanted in (
         ("Cosmos-Tokenizer-CV8x8x8", (False, True, 8, 8)),
