@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from armillary.evaluate import pixels
 from armillary.evaluate.stats import estimate
 from armillary.progress import Progress
 from armillary.types import Latents, Report, Tokens, Video
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEASURES = ("psnr", "psnr_foreground", "ssim", "sharpness", "flicker")
 
@@ -52,24 +55,24 @@ def there_and_back(tokenizer: Any, frames: np.ndarray) -> Trip:
         video = media.to_tensor(whole)
         began = time.perf_counter()
         coded = tokenizer.encode(video)
-        _finish(coded)
+        _finish(coded.ids if isinstance(coded, Tokens) else coded.values)
         encoded = time.perf_counter()
         made = tokenizer.decode(coded)
-        back = media.to_frames(made)
+        _finish(made)
         decoded = time.perf_counter()
+        back = media.to_frames(made)
     if back.shape != whole.shape:
         raise Failed(f"The tokenizer turned a video of shape {whole.shape} into one of shape {back.shape}.")
     t, h, w = frames.shape[:3]
     return Trip(back[:t, :h, :w], coded, encoded - began, decoded - encoded)
 
 
-def _finish(coded: Latents | Tokens) -> None:
+def _finish(made: Tensor) -> None:
     """Waits for an accelerator, whose work would otherwise be counted where its result is first looked at."""
-    values = coded.ids if isinstance(coded, Tokens) else coded.values
-    if values.is_cuda:
+    if made.is_cuda:
         import torch
 
-        torch.cuda.synchronize(values.device)
+        torch.cuda.synchronize(made.device)
 
 
 def reconstructor(tokenizer: Any) -> Callable[[np.ndarray], np.ndarray]:
