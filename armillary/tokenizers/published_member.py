@@ -100,6 +100,8 @@ def candidates(tensors: Mapping[str, Tensor]) -> list[TokenizerConfig]:
             groups=1 if video else 32,
             attention=any(".mid.attn_1." in k for k in shapes),
         )
+    except BadInput:
+        raise
     except (KeyError, IndexError, ValueError) as error:
         raise BadInput(f"These weights are incomplete: {error} is missing or has no shape that fits.") from error
     # The forms in which the table states the same.
@@ -125,7 +127,7 @@ def _mult(shapes: Mapping[str, tuple[int, ...]], level: str, width: int) -> tupl
     for key, shape in shapes.items():
         if found := re.fullmatch(level + r"\.(\d+)\.block\.0\.norm2\.weight", key):
             out[int(found[1])] = shape[0]
-    if any(w % width for w in out.values()) or sorted(out) != list(range(len(out))) or not out:
+    if not width or any(w % width for w in out.values()) or sorted(out) != list(range(len(out))) or not out:
         raise BadInput(f"Levels of {sorted(out.values())} channels are no whole multiples of {width}.")
     return tuple(out[i] // width for i in range(len(out)))
 
