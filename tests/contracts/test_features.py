@@ -19,9 +19,8 @@ def test_features(name):
     clips = torch.rand(2, 3, length, 20, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
     vectors = network.embed(clips)
     assert vectors.dtype == torch.float32 and len(vectors) == 2 and bool(torch.isfinite(vectors).all())
-    assert torch.equal(vectors[:1], network.embed(clips[:1])) or torch.allclose(
-        vectors[:1], network.embed(clips[:1]), rtol=1e-4
-    )
+    alone = network.embed(clips[:1])  # sums run in another order for a batch
+    torch.testing.assert_close(vectors[:1], alone, rtol=1e-3, atol=1e-4 * float(vectors.abs().max()))
     assert float((vectors[0] - vectors[1]).abs().max()) > 0
     if network.weights:
         frames = clips[:, :, 0]
