@@ -35,7 +35,9 @@ def bicubic(frames: np.ndarray, values: int, temporal: int = 1) -> Coded:
     t, h, w = frames.shape[:3]
     kept = sorted({*range(0, t, temporal), t - 1}) if temporal > 1 else list(range(t))
     scale = min(1.0, math.sqrt(values / (3 * len(kept) * h * w)))
-    high, wide = max(1, math.floor(h * scale)), max(1, math.floor(w * scale))
+    low_h, low_w = max(1, math.floor(h * scale)), max(1, math.floor(w * scale))
+    sizes = [(a, b) for a in (low_h, low_h + 1) for b in (low_w, low_w + 1) if a <= h and b <= w]
+    high, wide = max((s for s in sizes if 3 * len(kept) * s[0] * s[1] <= values), key=math.prod, default=(low_h, low_w))
     grown = []
     for i in kept:
         small = Image.fromarray(frames[i]).resize((wide, high), Image.Resampling.BICUBIC)
