@@ -12,7 +12,7 @@ from armillary.store.atomic import (
 )
 from armillary.store.folder import CheckpointFolder, load_folder, save_folder
 from armillary.store.paths import find_weights, weights_root
-from armillary.store.tensors import read_tensors, shards_of
+from armillary.store.tensors import read_tensors, shards_of, tensor_names, write_tensors
 
 __all__ = [
     "CheckpointFolder",
@@ -26,8 +26,10 @@ __all__ = [
     "save_folder",
     "sha256_file",
     "shards_of",
+    "tensor_names",
     "weights_root",
     "write_bytes",
     "write_json",
+    "write_tensors",
     "write_text",
 ]

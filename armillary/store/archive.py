@@ -9,6 +9,7 @@ Source: the format as `torch.load` and `torch.jit.load` read it; opcodes as `pic
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickletools
 import struct
@@ -44,7 +45,18 @@ STORAGES = {
 REBUILD = ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")
 PARAMETER = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
 # Of no use here and harmless as bags; any other name is refused.
-INERT = ("torch.jit._pickle.", "__torch__.", "torch.Size", "torch.device", "torch.float", "torch.bfloat16", "torch.int")
+# An `_extra_state` of TransformerEngine is a BytesIO, and bytes are written as encoded text.
+INERT = (
+    "_io.BytesIO",
+    "_codecs.encode",
+    "torch.jit._pickle.",
+    "__torch__.",
+    "torch.Size",
+    "torch.device",
+    "torch.float",
+    "torch.bfloat16",
+    "torch.int",
+)
 MARK = object()
 
 
@@ -87,18 +99,33 @@ def is_archive(path: str | Path) -> bool:
         return f.read(4) == b"PK\x03\x04"
 
 
-def read_archive(path: str | Path) -> dict[str, Tensor]:
+def read_archive(path: str | Path, mapped: bool = False) -> dict[str, Tensor]:
     """Every tensor of an archive, by its path in the object it held: `encoder.conv_in.0.conv3d.weight`, or `0` and `1` in a pair.
 
     Strings and numbers beside them are passed over. Tensors that share memory in the file share it here.
 
+    Args:
+        mapped: leave the bytes in the file until they are used (a private mapping; writing to a tensor leaves the file as it is), for
+            weights that memory would not hold twice. They are read once here, for their checksums, and let go.
+
     Raises:
         BadInput: cut short, damaged, of an older format, or holding what no weights hold; named.
     """
-    path = Path(path)
+    with _opened(Path(path), mapped) as reader:
+        return reader.tensors()
+
+
+def archive_names(path: str | Path) -> list[str]:
+    """The names that `read_archive` would give, without reading a tensor."""
+    with _opened(Path(path), mapped=True) as reader:
+        return [name for name, _ in reader.records()]
+
+
+@contextlib.contextmanager
+def _opened(path: Path, mapped: bool) -> Iterator[_Reader]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Reader(path, archive).tensors()
+            yield _Reader(path, archive, mapped)
     except BadInput:
         raise
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, OverflowError, struct.error) as error:
@@ -107,8 +134,8 @@ def read_archive(path: str | Path) -> dict[str, Tensor]:
 
 
 class _Reader:
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path, self.archive = path, archive
+    def __init__(self, path: Path, archive: zipfile.ZipFile, mapped: bool) -> None:
+        self.path, self.archive, self.mapped = path, archive, mapped
         infos = archive.infolist()
         self.entries = {i.filename: i for i in infos}
         programs = [n for n in self.entries if n == "data.pkl" or n.endswith("/data.pkl")]
@@ -119,14 +146,15 @@ class _Reader:
             raise BadInput(f"{path} holds two records of one name.")
         self.program, self.root = programs[0], programs[0].removesuffix("data.pkl")
         self.storages: dict[str, tuple[_Storage, Tensor]] = {}
+        self.whole: Any = None  # the file as a storage, where it is mapped
         # Bytes of the file, of the storages that were read, and of all tensors in them.
         self.size, self.read, self.spelt = path.stat().st_size, 0, 0
 
     def bad(self, what: str) -> BadInput:
         return BadInput(f"{self.path}: {what}.")
 
-    def record(self, name: str, limit: int) -> bytearray:
-        """The bytes of a record, which lies in the archive as it is, so that none is larger than the file."""
+    def entry(self, name: str, limit: int) -> zipfile.ZipInfo:
+        """A record, which lies in the archive as it is, so that none is larger than the file."""
         entry = self.entries.get(self.root + name)
         if entry is None:
             raise self.bad(f"record {name!r} is missing")
@@ -134,6 +162,11 @@ class _Reader:
             raise self.bad(f"record {name!r} is compressed; PyTorch stores weights as they are")
         if entry.file_size > limit:
             raise self.bad(f"record {name!r} has {entry.file_size} bytes where {limit} are wanted")
+        return entry
+
+    def record(self, name: str, limit: int) -> bytearray:
+        """The bytes of a record."""
+        entry = self.entry(name, limit)
         data = bytearray()
         with self.archive.open(entry) as f:  # checks the record's checksum as it reads
             while part := f.read(1 << 24):
@@ -142,12 +175,14 @@ class _Reader:
             raise self.bad(f"record {name!r} is cut short")
         return data
 
-    def tensors(self) -> dict[str, Tensor]:
+    def records(self) -> Iterator[tuple[str, Record]]:
         if f"{self.root}byteorder" in self.entries and bytes(self.record("byteorder", 16)) != b"little":
             raise self.bad("its numbers are big-endian")
-        held = self.walk(bytes(self.record("data.pkl", MAX_PROGRAM)))
+        yield from self.leaves(self.walk(bytes(self.record("data.pkl", MAX_PROGRAM))))
+
+    def tensors(self) -> dict[str, Tensor]:
         out: dict[str, Tensor] = {}
-        for name, record in self.leaves(held):
+        for name, record in self.records():
             if name in out:
                 raise self.bad(f"it holds two tensors {name!r}")
             out[name] = self.tensor(name, record)
@@ -306,7 +341,32 @@ class _Reader:
         self.read += wanted
         if self.read > self.size:
             raise self.bad("its storages are larger than the file")
+        if self.mapped and (there := self.map(storage, wanted)) is not None:
+            return there
         data = self.record(f"data/{storage.key}", wanted)
         if len(data) != wanted:
             raise self.bad(f"record 'data/{storage.key}' has {len(data)} bytes where {wanted} are wanted")
         return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+    def map(self, storage: _Storage, wanted: int) -> Tensor | None:
+        """The storage where it lies in the file; `None` for an empty one, or one that begins askew."""
+        import torch
+
+        name, dtype = f"data/{storage.key}", getattr(torch, storage.dtype)
+        entry = self.entry(name, wanted)
+        if entry.file_size != wanted:
+            raise self.bad(f"record {name!r} has {entry.file_size} bytes where {wanted} are wanted")
+        with self.path.open("rb") as f:
+            f.seek(entry.header_offset)
+            head = f.read(30)
+        start = entry.header_offset + 30 + sum(struct.unpack("<HH", head[26:30]))
+        if not wanted or start % dtype.itemsize:
+            return None
+        with self.archive.open(entry) as f:  # for its checksum
+            while f.read(1 << 24):
+                pass
+        if self.whole is None:
+            self.whole = torch.UntypedStorage.from_file(str(self.path), shared=False, nbytes=self.size)
+        return torch.empty(0, dtype=dtype).set_(
+            self.whole[start : start + wanted]
+        )  # a storage of its own, so it is saved alone

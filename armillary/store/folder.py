@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from armillary.errors import BadInput
 from armillary.store.atomic import atomic_dir, read_json, sha256_file, write_json
+from armillary.store.tensors import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,12 +59,9 @@ def save_folder(
         tensors: its state dict.
         extra: further JSON-able facts.
     """
-    from safetensors.torch import save_file
-
     with atomic_dir(path) as temporary:
         weights = temporary / "model.safetensors"
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, weights)
-        weights.chmod(0o644)  # safetensors makes it readable to its owner alone
+        write_tensors(weights, tensors)
         record = {"format": FORMAT, "family": family, "config": config, "sha256": sha256_file(weights)}
         write_json(temporary / "config.json", record | dict(extra or {}))
     return Path(path)

@@ -1,24 +1,46 @@
-"""Tensors of a file, whatever it is: `.safetensors`, a PyTorch archive (plain, nested or scripted), or a sharded folder's index."""
+"""Tensors of a file, whatever it is: `.safetensors`, a PyTorch archive (plain, nested or scripted), or a sharded folder's index.
+
+And a writer of `.safetensors` that holds one tensor at a time.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from armillary.errors import BadInput
-from armillary.store.archive import is_archive, read_archive
+from armillary.store.archive import archive_names, is_archive, read_archive
 from armillary.store.atomic import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 POINTER = b"version https://git-lfs"
+# torch dtype -> its name in a .safetensors, in the order in which tensors lie there.
+CODES = {
+    "int64": "I64",
+    "float64": "F64",
+    "float32": "F32",
+    "int32": "I32",
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "int16": "I16",
+} | {
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, mapped: bool = False) -> dict[str, Tensor]:
     """Name -> tensor. What the file is shows in its first bytes, not in its name; nothing in it is unpickled or run.
 
     An index (`*.safetensors.index.json`) stands for all its shards.
+
+    Args:
+        mapped: leave an archive's bytes in the file until they are used; those of a `.safetensors` lie there in any case.
 
     Raises:
         BadInput: missing, cut short, damaged, or of another kind; in one sentence.
@@ -38,7 +60,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if path.name.endswith(".index.json"):
         return _read_shards(path)
     if is_archive(path):
-        return read_archive(path)
+        return read_archive(path, mapped)
     if start[8:9] == b"{":
         try:
             return load_file(path)
@@ -50,6 +72,27 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"torch.save(torch.load({path.name!r}, weights_only=True), 'new.pt')."
         )
     raise BadInput(f"{path} is neither a .safetensors file nor a PyTorch archive.")
+
+
+def tensor_names(path: str | Path) -> list[str]:
+    """What `read_tensors` would give names to, in a file of weights; nothing where the file is none. Reads its header alone.
+
+    Raises:
+        BadInput: an archive that is damaged.
+    """
+    path = Path(path)
+    if is_archive(path):
+        return archive_names(path)
+    with path.open("rb") as f:
+        start = f.read(9)
+        length = int.from_bytes(start[:8], "little")
+        if start[8:] != b"{" or length > path.stat().st_size:
+            return []
+        try:
+            header = json.loads(b"{" + f.read(length - 1))
+        except ValueError:
+            return []
+    return [k for k in header if k != "__metadata__"]
 
 
 def shards_of(index: Path) -> list[Path]:
@@ -82,3 +125,36 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         odd = sorted(named ^ set(tensors))
         raise BadInput(f"{index} and its shards do not agree on {len(odd)} tensors (first: {odd[0]}).")
     return tensors
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
+    """Write a `.safetensors`, the same bytes as `safetensors.torch.save_file` would, with no more than one tensor in memory.
+
+    That library copies all of them first, which weights of 28 GB do not allow. Format: 8 bytes of header length, the header as JSON, the
+    tensors' bytes in its order (widest type first, then by name).
+    """
+    import torch
+
+    kinds = {k: str(v.dtype).removeprefix("torch.") for k, v in tensors.items()}
+    if odd := sorted({v for v in kinds.values() if v not in CODES}):
+        raise BadInput(f"Tensors of {', '.join(odd)} have no place in {path}; there are {', '.join(CODES)}.")
+    ranks = list(CODES)
+    order = sorted(tensors, key=lambda k: (ranks.index(kinds[k]), k))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        header[name] = {
+            "dtype": CODES[kinds[name]],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with Path(path).open("wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            flat = tensors[name].detach().cpu().contiguous().flatten()
+            if flat.numel():
+                f.write(memoryview(flat.view(torch.uint8).numpy()))
+    return Path(path)
