@@ -24,7 +24,8 @@ from armillary.tokenizers.published_keys import from_published, to_published
 from armillary.tokenizers.published_member import PUBLISHED
 from armillary.tokenizers.published_statistics import statistics, to_plain
 from armillary.tokenizers.sizes import SMALL
-from armillary.tokenizers.tokenizer import Stream, Tokenizer
+from armillary.tokenizers.stream import Stream
+from armillary.tokenizers.tokenizer import Tokenizer
 
 TOKENIZERS: dict[str, TokenizerConfig] = {**SMALL, **PUBLISHED}
 

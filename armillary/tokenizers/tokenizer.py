@@ -1,8 +1,8 @@
 """A tokenizer as others use it: video in, `Latents` or `Tokens` out, and back; checked, without gradients, and in bounded memory.
 
 A causal video tokenizer always goes one latent frame at a time, with what its layers must remember carried along: a whole clip is the
-loop over its latent frames, and `Stream`, which takes them as they come, gives the same bits whatever the pieces. Clips of a batch that
-are small run side by side; how many depends on the frame size alone. An image tokenizer takes frames as rows of such batches.
+loop over its latent frames, and `stream.Stream`, which takes them as they come, gives the same bits whatever the pieces. Clips of a batch
+that are small run side by side; how many depends on the frame size alone. An image tokenizer takes frames as rows of such batches.
 """
 
 from __future__ import annotations
@@ -106,6 +106,10 @@ class Tokenizer(Autoencoder):
             area = x.shape[3] * x.shape[4]
             return self._pieces(x, self.temporal, 2, area, lambda y, reel: network.embed(y.to(self.dtype), reel))
 
+        return self._encode(video, embed)
+
+    def _encode(self, video: Tensor, embed: Callable[[Tensor], Tensor]) -> Latents | Tokens:
+        """`embed` over the whole frame or its tiles, rounded where the tokenizer is discrete."""
         if self._tiles(video.shape[3] // self.spatial, video.shape[4] // self.spatial):
             latents = tiled(video, embed, *self._tile, (self.spatial, 1))
         else:
@@ -126,6 +130,10 @@ class Tokenizer(Autoencoder):
             area, time = x.shape[-2] * x.shape[-1] * self.spatial**2, 1 if self.vocab else 2
             return self._pieces(x, 1, time, area, lambda y, reel: network.render(self._open(y), reel).clamp(-1, 1))
 
+        return self._decode(values, render)
+
+    def _decode(self, values: Tensor, render: Callable[[Tensor], Tensor]) -> Tensor:
+        """`render` of the whole frame or its tiles."""
         if self._tiles(*values.shape[-2:]):
             return tiled(values, render, *self._tile, (1, self.spatial))
         return render(values)
@@ -242,70 +250,3 @@ class Tokenizer(Autoencoder):
         if 0 in latents.shape:
             raise BadInput(f"There is nothing to decode: shape {tuple(latents.shape)}.")
         return latents
-
-
-class Stream:
-    """A clip that arrives, or is shown, bit by bit. One direction each way can run at the same time; start anew for another clip.
-
-    The first call of `encode` takes 1 + temporal·k frames, later ones temporal·k; `decode` takes any number of latent frames, and gives
-    one frame for the clip's first latent and `temporal` for every other. Joined, the answers of a causal video tokenizer are those of the
-    whole clip, bit by bit; an image tokenizer's agree up to rounding.
-    Memory: the convolutions keep two frames each; the attention over time at the waist keeps what `Tokenizer.history` says.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self._encoding: Reel | None = None
-        self._decoding: Reel | None = None
-
-    @torch.no_grad()
-    def encode(self, video: Tensor) -> Latents | Tokens:
-        """The next frames, float `b 3 t h w` in [-1, 1].
-
-        Raises:
-            BadInput: as `Tokenizer.encode`; also for another number of clips than before.
-        """
-        tokenizer = self.tokenizer
-        tokenizer.check_video(video)
-        reel = self._encoding or Reel(len(video), keep=True, limit=tokenizer.history)
-        self._check_batch(reel, len(video))
-        if not reel.started:
-            tokenizer.frames_to_latents(video.shape[2])
-        elif video.shape[2] % tokenizer.temporal:
-            raise BadInput(f"After the first frames a stream takes {tokenizer.temporal}·k more; got {video.shape[2]}.")
-        if not tokenizer.config.video:
-            return tokenizer.encode(video)
-        network, self._encoding = tokenizer.inference(), reel
-
-        def run(x: Tensor, reel: Reel) -> Tensor:
-            return tokenizer._seal(network.embed(x, reel))
-
-        video = video.to(tokenizer.device, tokenizer.dtype)
-        values = torch.cat(list(tokenizer._frames(video, reel, tokenizer.temporal, 2, run)), dim=-3)
-        return Tokens(values, tokenizer.vocab) if tokenizer.vocab else Latents(values)
-
-    @torch.no_grad()
-    def decode(self, latents: Latents | Tokens | Tensor) -> Tensor:
-        """The frames of the next latents.
-
-        Raises:
-            BadInput: as `Tokenizer.decode`; also for another number of clips than before.
-        """
-        tokenizer = self.tokenizer
-        values = tokenizer.check_latents(latents)
-        if not tokenizer.config.video:
-            return tokenizer.decode(values)
-        reel = self._decoding or Reel(len(values), keep=True, limit=tokenizer.history)
-        self._check_batch(reel, len(values))
-        network, self._decoding = tokenizer.inference(), reel
-
-        def run(x: Tensor, reel: Reel) -> Tensor:
-            return network.render(tokenizer._open(x), reel).clamp(-1, 1)
-
-        values = values.to(tokenizer.device)
-        return torch.cat(list(tokenizer._frames(values, reel, 1, 1 if tokenizer.vocab else 2, run)), dim=-3)
-
-    @staticmethod
-    def _check_batch(reel: Reel, batch: int) -> None:
-        if reel.batch != batch:
-            raise BadInput(f"This stream carries {reel.batch} clips; got {batch}. Start another stream for other clips.")

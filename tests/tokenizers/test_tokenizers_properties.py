@@ -156,7 +156,16 @@ def test_large_frames_run_in_tiles(name):
     assert torch.equal(values(tokenizer.encode(video)), values(whole)), "frames that fit a tile are not cut"
     tokenizer.tile = 5 * tokenizer.spatial
     coded = tokenizer.encode(video)
-    assert values(coded).shape == values(whole).shape and tokenizer.decode(coded).shape == video.shape
+    shown = tokenizer.decode(coded)
+    assert values(coded).shape == values(whole).shape and shown.shape == video.shape
+    stream, time = Stream(tokenizer), 1 if tokenizer.vocab else 2
+    bare = coded.ids if isinstance(coded, Tokens) else coded.values
+    parts = [stream.encode(video[:, :, :1]), stream.encode(video[:, :, 1:])]
+    assert torch.allclose(torch.cat([values(p) for p in parts], 2), values(coded), rtol=0, atol=1e-5)
+    back = torch.cat([stream.decode(bare.narrow(time, i, 1)) for i in (0, 1)], 2)
+    torch.testing.assert_close(back, shown, rtol=0, atol=1e-5)
+    if tokenizer.config.video:
+        assert torch.equal(back, shown) and all(torch.equal(values(p), q) for p, q in zip(parts, values(coded).split(1, 2)))
     tokenizer.tile = tokenizer.spatial
     with pytest.raises(BadInput, match=f"{4 * tokenizer.spatial} pixels or more a side"):
         tokenizer.encode(video)
