@@ -12,7 +12,7 @@ import numpy as np
 from armillary import media
 from armillary.errors import BadInput
 from armillary.evaluate.codecs import Coded, bicubic, h264
-from armillary.evaluate.frechet import frechet_estimate
+from armillary.evaluate.eyes import PICTURES, Eyes, distance, named
 from armillary.evaluate.reconstruct import MEASURES, perplexity, row_of, there_and_back
 from armillary.evaluate.stats import estimate
 from armillary.progress import Progress
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from armillary.features import Features
 
 LATENT_BITS = 16  # a continuous value is counted as stored in half precision
-PICTURES = 8  # frames of a clip that enter rFID
 SHOWN_FRAMES, SHOWN_SIDE = 49, 320
 
 
@@ -56,36 +55,6 @@ class Shown:
     psnr: float
     truth: np.ndarray
     made: Mapping[str, np.ndarray]
-
-
-@dataclass
-class _Eyes:
-    """The extractors, and the truth as they see it."""
-
-    clip: Features | None
-    picture: Features | None
-    clips: list[np.ndarray] = field(default_factory=list)
-    stills: list[np.ndarray] = field(default_factory=list)
-    clip_of: list[int] = field(default_factory=list)
-    still_of: list[int] = field(default_factory=list)
-    blind: int = 0
-
-    def look(self, frames: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """(one row for the clip, rows for single frames); None where an extractor is absent or there is no clip."""
-        video = media.to_tensor(frames)
-        clip = None
-        if self.clip is not None and len(frames) >= max(2, getattr(self.clip, "shortest", 1)):
-            clip = self.clip.embed(video.to(_device(self.clip))).cpu().numpy()
-        still = None
-        if self.picture is not None:
-            places = np.unique(np.linspace(0, len(frames) - 1, min(PICTURES, len(frames))).round().astype(int))
-            stills = video[0, :, places].transpose(0, 1)[:, :, None].to(_device(self.picture))
-            still = self.picture.embed(stills).cpu().numpy()
-        return clip, still
-
-    def large_enough(self, frames: np.ndarray) -> bool:
-        least = max((getattr(f, "smallest", 1) for f in (self.clip, self.picture) if f is not None), default=1)
-        return min(frames.shape[1:3]) >= least
 
 
 def compare_tokenizers(
@@ -124,7 +93,7 @@ def compare_tokenizers(
     """
     if not tokenizers:
         raise BadInput("No tokenizer was given to measure.")
-    eyes = _Eyes(features, picture_features)
+    eyes = Eyes(features, picture_features)
     tallies: dict[str, _Tally] = {}
     shown: list[Shown] = []
     pixels, frames_seen, warm = 0, 0, set[tuple[str, int, int]]()
@@ -138,12 +107,7 @@ def compare_tokenizers(
             visible = eyes.large_enough(truth)
             eyes.blind += not visible
             seen = eyes.look(truth) if visible else (None, None)
-            if seen[0] is not None:
-                eyes.clips.append(seen[0])
-                eyes.clip_of.append(number)
-            if seen[1] is not None:
-                eyes.stills.append(seen[1])
-                eyes.still_of += [number] * len(seen[1])
+            eyes.keep(number, *seen)
             made: dict[str, np.ndarray] = {}
             for title, model in tokenizers.items():
                 for tally, frames in _contend(title, model, video, tallies, baselines, warm):
@@ -170,7 +134,7 @@ def compare_tokenizers(
         "clips": number,
         "frames": frames_seen,
         "sizes": sorted(sizes),
-        "features": {"rfvd": _named(eyes.clip), "rfid": _named(eyes.picture)},
+        "features": {"rfvd": named(eyes.clip), "rfid": named(eyes.picture)},
         "timing": _timing(tokenizers),
         "contenders": contenders,
         "skipped": [dict(s) for s in skipped],
@@ -223,31 +187,22 @@ def _baseline(
     return tally, coded.frames
 
 
-def _remember(tally: _Tally, frames: np.ndarray, truth: np.ndarray, eyes: _Eyes) -> None:
+def _remember(tally: _Tally, frames: np.ndarray, truth: np.ndarray, eyes: Eyes) -> None:
     """What the extractors see of a reconstruction."""
     clip, still = eyes.look(frames)
     if clip is not None:
         tally.clips.append(clip)
     if still is not None:
         tally.stills.append(still)
-    tally.rows[-1]["perceptual"] = None
-    if eyes.clip is not None and eyes.clip.weights:
-        import torch
-
-        from armillary.features import apart
-
-        with torch.no_grad():
-            device = _device(eyes.clip)
-            both = (media.to_tensor(x)[0].transpose(0, 1).to(device).split(8) for x in (truth, frames))
-            tally.rows[-1]["perceptual"] = float(torch.cat([apart(eyes.clip, a, b) for a, b in zip(*both)]).mean())
+    tally.rows[-1]["perceptual"] = eyes.apart(truth, frames)
 
 
-def _summary(tally: _Tally, eyes: _Eyes, pixels: int, frames: int) -> dict[str, Any]:
+def _summary(tally: _Tally, eyes: Eyes, pixels: int, frames: int) -> dict[str, Any]:
     out: dict[str, Any] = {"name": tally.name, "kind": tally.kind, "for": tally.against}
     for key in (*MEASURES, "perceptual"):
         out[key] = estimate([np.nan if r.get(key) is None else r[key] for r in tally.rows])
-    out["rfvd"] = _distance(eyes.clips, tally.clips, eyes.clip_of)
-    out["rfid"] = _distance(eyes.stills, tally.stills, eyes.still_of)
+    out["rfvd"] = distance(eyes.clips, tally.clips, eyes.clip_of)
+    out["rfid"] = distance(eyes.stills, tally.stills, eyes.still_of)
     own = tally.kind == "tokenizer"
     out["encode_ms"] = 1e3 * tally.encode_s / frames if own else None
     out["decode_ms"] = 1e3 * tally.decode_s / frames if own else None
@@ -268,12 +223,6 @@ def _summary(tally: _Tally, eyes: _Eyes, pixels: int, frames: int) -> dict[str, 
     out["over_budget"] = tally.over_budget
     out["clips"] = tally.rows
     return out
-
-
-def _distance(truth: list[np.ndarray], made: list[np.ndarray], of: list[int]) -> Mapping[str, Any]:
-    if not truth:
-        return estimate([])
-    return frechet_estimate(np.concatenate(truth), np.concatenate(made), np.asarray(of))
 
 
 def _joined(settings: Sequence[str]) -> str:
@@ -302,17 +251,8 @@ def _worst(shown: list[Shown], count: int) -> list[Shown]:
     return sorted(shown, key=lambda s: s.psnr)[:count]
 
 
-def _device(extractor: Any) -> Any:
-    first = next(iter(extractor.parameters()), None) if hasattr(extractor, "parameters") else None
-    return "cpu" if first is None else first.device
-
-
 def _parameters(model: Any) -> int:
     return sum(p.numel() for p in model.parameters()) if hasattr(model, "parameters") else 0
-
-
-def _named(extractor: Any) -> dict[str, str] | None:
-    return None if extractor is None else {"name": extractor.name, "sha256": extractor.sha256}
 
 
 def _timing(tokenizers: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,7 +266,7 @@ def threads(number: int) -> str:
     return f"{number} thread{'s' if number != 1 else ''}"
 
 
-def _notes(metrics: Mapping[str, Any], eyes: _Eyes, tallies: Mapping[str, _Tally]) -> list[str]:
+def _notes(metrics: Mapping[str, Any], eyes: Eyes, tallies: Mapping[str, _Tally]) -> list[str]:
     found = metrics["features"]["rfvd"], metrics["features"]["rfid"]
     notes = [
         "A clip's value is the mean over its frames; figures are means over clips with 95 % intervals (bootstrap over clips). "
