@@ -15,7 +15,6 @@ import datetime
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,8 @@ def main() -> None:
     result: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(), "threads": 1},
-        "command": " ".join(["python", "benchmarks/tokenizer/quality.py", *(a for a in sys.argv[1:] if a != "--save")]),
+        "episodes": given.episodes,
+        "real": sorted(p.name for p in given.clips.iterdir()) if given.clips is not None else [],
         "size": SIZE,
         "frames": given.frames,
         "features": {"name": eyes.name, "sha256": eyes.sha256},
