@@ -28,7 +28,8 @@ def _kernel(x: Tensor, kernel: Tensor) -> Tensor:
     return functional.conv2d(grown.transpose(0, 1), kernel[None, None].float()).transpose(0, 1)[0]
 
 
-def _gaussian(x: Tensor, sigma: float) -> Tensor:
+def gaussian(x: Tensor, sigma: float) -> Tensor:
+    """`3 h w` blurred by a Gaussian of so many pixels."""
     reach = max(1, math.ceil(3 * sigma))
     line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     line = line / line.sum()
@@ -50,7 +51,7 @@ def _disc(x: Tensor, radius: float, rng: Rng) -> Tensor:
 
 
 def blur(x: Tensor, s: float, rng: Rng) -> Tensor:
-    return _gaussian(x, 0.35 + 2.2 * s)
+    return gaussian(x, 0.35 + 2.2 * s)
 
 
 def noise(x: Tensor, s: float, rng: Rng) -> Tensor:
@@ -78,7 +79,7 @@ def missing(x: Tensor, s: float, rng: Rng) -> Tensor:
     known = 1 - (hole > 0.02).float()
     fill, weight = x * known, known
     for sigma in (3.0, 8.0):
-        fill, weight = _gaussian(fill, sigma), _gaussian(weight.expand(3, -1, -1), sigma)
+        fill, weight = gaussian(fill, sigma), gaussian(weight.expand(3, -1, -1), sigma)
     return x + hole * (fill / weight.clamp_min(1e-3) - x)
 
 
