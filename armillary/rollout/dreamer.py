@@ -36,6 +36,11 @@ class Dreamer:
     def __init__(self, world: World | str | Path, tokenizer: Tokenizer | None = None) -> None:
         self.world = world if isinstance(world, World) else worlds.load(world)
         ref = self.world.tokenizer
+        if not ref.sha256:
+            raise BadInput(
+                f"World {self.world.name!r} names no weights of its tokenizer (one like {ref.name}); "
+                "convert it again with --tokenizer, or extend latents with world.extend."
+            )
         self.tokenizer = tokenizer or tokenizers.load(ref.name)
         if self.tokenizer.sha256 != ref.sha256:
             raise BadInput(

@@ -33,8 +33,11 @@ class CheckpointFolder:
     sha256: str
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def load_into(self, module: nn.Module) -> None:
+    def load_into(self, module: nn.Module, assign: bool = False) -> None:
         """Strictly copy the tensors into `module`.
+
+        Args:
+            assign: put them in place of its own instead, in their own precision: for one on the meta device.
 
         Raises:
             BadInput: naming what is missing, unexpected or of another shape.
@@ -46,7 +49,7 @@ class CheckpointFolder:
             wrong = {"missing": missing, "unexpected": unexpected, "of another shape": sorted(shapes)}
             parts = [f"{len(v)} {k} (first: {v[0]})" for k, v in wrong.items() if v]
             raise BadInput(f"The weights in {self.path} do not fit their config: {'; '.join(parts)}.")
-        module.load_state_dict(dict(self.tensors), strict=True)
+        module.load_state_dict(dict(self.tensors), strict=True, assign=assign)
 
 
 def save_folder(

@@ -156,5 +156,5 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
         for name in order:
             flat = tensors[name].detach().cpu().contiguous().flatten()
             if flat.numel():
-                f.write(memoryview(flat.view(torch.uint8).numpy()))
+                f.write(flat.view(torch.uint8).numpy().data)
     return Path(path)

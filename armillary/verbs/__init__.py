@@ -34,7 +34,7 @@ VERBS: dict[str, Verb] = {
     "curate refilter": Verb("_curate", "judge curated footage again with other thresholds, without decoding it"),
     "curate search": Verb("_search", "find curated clips by words or by a clip"),
     "tokenize": Verb("_tokenize", "a video to latents or tokens, and back"),
-    "convert": Verb("_convert", "published tokenizer weights to a checkpoint folder, and back"),
+    "convert": Verb("_convert", "published weights of tokenizers and diffusion worlds to a checkpoint folder, and back"),
     "tokenize eval": Verb("_tokenize_eval", "measure tokenizers side by side, and against H.264 and smaller pictures"),
     "train": Verb("_train", "run a recipe"),
     "generate": Verb("_generate", "dream a video from a prompt, an image, a video or actions"),

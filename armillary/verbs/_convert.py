@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+from armillary.errors import BadInput
+
+if TYPE_CHECKING:
+    from armillary.types import LatentStatistics
+    from armillary.worlds.base import TokenizerRef
+
+Layout = Literal["armillary", "diffusers", "model-pt"]
 
 
 def convert(
@@ -13,22 +21,33 @@ def convert(
     /,
     *,
     out: Path,
-    layout: Annotated[Literal["armillary", "diffusers", "model-pt"], tyro.conf.arg(name="as")] = "armillary",
+    layout: Annotated[Layout, tyro.conf.arg(name="as")] = "armillary",
     size: str = "",
     legacy: bool = False,
+    tokenizer: str = "",
 ) -> dict[str, Any]:
-    """Published tokenizer weights to a checkpoint folder, and back. Nothing in them is unpickled or run; weights stay bit for bit.
+    """Published weights of a tokenizer or a diffusion world to a checkpoint folder, and back. Nothing in them is unpickled or run.
+
+    Weights stay bit for bit.
 
     Example: armillary convert Cosmos-Tokenize1-CV8x8x8-720p --out cv8x8x8
 
     Args:
-        src: a published folder or file (model.pt, encoder.jit with decoder.jit, autoencoder.jit, .safetensors, a diffusers vae), or a
-            shipped name or checkpoint folder.
+        src: a published folder or file (model.pt, encoder.jit with decoder.jit, autoencoder.jit, .safetensors, a diffusers pipeline, its
+            vae or its transformer), or a shipped name or checkpoint folder.
         out: a new folder.
-        layout: armillary, what every verb takes as --tokenizer; diffusers, a folder of AutoencoderKLCosmos; model-pt, NVIDIA's.
-        size: the member of the family it is, e.g. cv8x8x8 (`armillary info` lists them); found in the weights when empty.
-        legacy: the weights are from before September 2024; only needed where they do not tell.
+        layout: armillary, what every verb takes; diffusers, a folder of AutoencoderKLCosmos or CosmosTransformer3DModel; model-pt,
+            NVIDIA's.
+        size: the member of the family it is, e.g. cv8x8x8 or predict1-7b-text2world; found in the weights when empty.
+        legacy: tokenizer weights from before September 2024; only needed where they do not tell.
+        tokenizer: of a world: what its latents mean, a folder as `convert` or NVIDIA makes it; its path is kept. A pipeline brings its own.
     """
+    if _is_world(src):
+        if legacy:
+            raise BadInput("--legacy is said of tokenizers; this is a world.")
+        return _world(src, out, layout, size, tokenizer)
+    if tokenizer:
+        raise BadInput(f"--tokenizer is said of worlds; {src} is a tokenizer.")
     from armillary.tokenizers.published_write import read_any, write
 
     held = read_any(src, size, legacy)
@@ -43,3 +62,51 @@ def convert(
         "statistics": {kind: f"{s.mean.shape[1]} latent frames" for kind, s in held.statistics.items()},
         "unused tensors left out": len(held.unused),
     }
+
+
+def _is_world(src: str) -> bool:
+    from armillary.store import read_json, weights_root
+    from armillary.worlds.diffusion.published import is_published_world
+
+    for config in (Path(src) / "config.json", weights_root() / src / "config.json"):
+        if config.is_file() and isinstance(record := read_json(config), dict) and "family" in record:
+            return record["family"] == "world"
+    return is_published_world(src)
+
+
+def _world(src: str, out: Path, layout: Layout, size: str, tokenizer: str) -> dict[str, Any]:
+    from armillary.worlds.diffusion.published_write import read_any, write
+
+    held = read_any(src, size)
+    ref, statistics = None, None
+    if layout == "armillary":
+        ref, statistics = _tokenizer(src, tokenizer, held.shape.channels)
+    written = write(held, out, layout, ref, statistics)
+    return {
+        "out": str(written),
+        "as": layout,
+        "world": held.member,
+        "parameters": sum(t.numel() for t in held.tensors.values()),
+        "precision": ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in held.tensors.values()})),
+        "source": held.source["files"],
+        "tokenizer": ref.name if ref else "not named" if layout == "armillary" else "",
+    }
+
+
+def _tokenizer(src: str, named: str, channels: int) -> tuple[TokenizerRef | None, LatentStatistics | None]:
+    """The tokenizer that was named, or that lies in a pipeline's vae/, with the statistics of its latents."""
+    from armillary.store import read_json
+    from armillary.tokenizers.published_write import read_any
+    from armillary.worlds.base import TokenizerRef
+    from armillary.worlds.diffusion.published_write import SIZE
+
+    beside = Path(src) / "vae" / "config.json"
+    if not named and not (beside.is_file() and read_json(beside).get("_class_name") == "AutoencoderKLCosmos"):
+        return None, None
+    path = Path(named) if named else beside.parent
+    held = read_any(path)
+    c = held.config
+    if c.levels or c.channels != channels:
+        raise BadInput(f"The world knows continuous latents of {channels} channels; tokenizer {path} is {held.member}.")
+    name = str(path.absolute()) if path.exists() else named
+    return TokenizerRef(name, held.sha256, c.temporal, c.spatial, c.channels, 0, SIZE), held.statistics.get("video")

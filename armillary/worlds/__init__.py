@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from armillary.errors import BadInput, lookup
 from armillary.presets import from_json
 from armillary.store import find_weights, load_folder, save_folder
@@ -42,8 +44,12 @@ def save(
     return save_folder(folder, family="world", config=world.config, tensors=tensors or world.state_dict(), extra=facts)
 
 
-def load(name_or_folder: str | Path) -> World:
+def load(name_or_folder: str | Path, dtype: torch.dtype | None = torch.float32) -> World:
     """A world from a shipped name or a checkpoint folder, in evaluation mode, on the CPU.
+
+    Args:
+        dtype: of a diffusion world's weights; `None` leaves them as they lie in the file, and there until they are used, so that memory
+            holds what it needs of them once.
 
     Raises:
         BadInput: no such name (with the nearest), no such folder, or weights that do not fit.
@@ -58,7 +64,17 @@ def load(name_or_folder: str | Path) -> World:
     if setting.tokenizer.name.startswith("."):  # a neighbour of the world's own folder
         beside = (folder.path / setting.tokenizer.name).resolve()
         setting = dataclasses.replace(setting, tokenizer=dataclasses.replace(setting.tokenizer, name=str(beside)))
-    world = from_json(CONFIGS[kind], folder.config).build(setting)
-    folder.load_into(world)
+    config = from_json(CONFIGS[kind], folder.config)
+    if isinstance(config, DiffusionConfig):
+        with torch.device("meta"):
+            world = config.build(setting)
+        folder.load_into(world, assign=True)
+        if dtype is not None:
+            # A copy even where the type is the same: a file's tensors do not begin where kernels are fastest, and round otherwise.
+            for held in (*world.parameters(), *world.buffers()):
+                held.data = held.data.to(dtype, copy=True)
+    else:
+        world = config.build(setting)
+        folder.load_into(world)
     world.name, world.sha256 = folder.path.name, folder.sha256
     return world.eval()

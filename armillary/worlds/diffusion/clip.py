@@ -2,7 +2,8 @@
 
 Given frames stay in the clip, slightly noised, marked by a plane of ones (video to world; none given is text to world). What the
 network sees of them is scaled as if they stood at their own small noise level, and its answer there is replaced by the frames themselves,
-so they carry no loss. A longer rollout goes clip by clip, the last frames of one given to the next.
+so they carry no loss. The later generation (`flow`) shows them exactly as they are and tells each frame its own level. A longer rollout
+goes clip by clip, the last frames of one given to the next.
 
 Where this differs from the published inference code: that writes `latent / c_out - c_skip * x` as the network's answer on given frames,
 which makes the denoised frame `latent + c_skip * (1 - c_out) * x`; here, as in the published training code, it is the latent.
@@ -25,6 +26,9 @@ from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
 
 if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
+
+
+LEVEL, FLOW_LEVEL = 0.001, 0.0001  # noise of given frames when sampling, as published
 
 
 def place(noisy: Tensor, clean: Tensor, noise: Tensor, given: Tensor, rescale: Tensor) -> Tensor:
@@ -72,10 +76,16 @@ class ClipWorld(DiffusionWorld):
                 denoised like the others, though still marked as given.
         """
         c = self.objective.scalings(sigma)
+        wide = (slice(None),) + (None,) * 4
+        if self.config.objective.flow:
+            seen = given * clean + (1 - given) * (x * c.into[wide])
+            marked = given[:, 0, :, 0, 0]
+            times = marked * self.objective.scalings(level).noise[:, None] + (1 - marked) * c.noise[:, None]
+            answer = self.network(seen, times, given=given.expand(-1, -1, -1, *x.shape[-2:]), **conditions)
+            return given * clean + (1 - given) * (c.skip[wide] * x + c.out[wide] * answer)
         placed = given * (level < sigma)[:, None, None, None, None]
         rescale = self.objective.scalings(level).into / c.into
         x = place(x, clean, noise * level[:, None, None, None, None], placed, rescale)
-        wide = (slice(None),) + (None,) * 4
         answer = self.network(x * c.into[wide], c.noise, given=given.expand(-1, -1, -1, *x.shape[-2:]), **conditions)
         return placed * clean + (1 - placed) * (c.skip[wide] * x + c.out[wide] * answer)
 
@@ -99,6 +109,8 @@ class ClipWorld(DiffusionWorld):
         given = (index[None] < count[:, None]).to(z.dtype)  # b t
         mean, std = self.config.augment
         level = torch.exp(mean + std * normal((b,), rng, z))
+        if self.config.objective.flow:
+            level = torch.full_like(level, FLOW_LEVEL)
         sigma = self.objective.draw(b, rng, frames=t).to(z)
 
         leading, has_action = None, None
@@ -141,7 +153,7 @@ class ClipWorld(DiffusionWorld):
         steps: int = 35,
         guidance: float = 0.0,
         solver: str = "euler",
-        level: float = 0.001,
+        level: float | None = None,
         fps: float | None = None,
         **unknown: Any,
     ) -> Tensor:
@@ -153,7 +165,7 @@ class ClipWorld(DiffusionWorld):
                 the second. With a tokenizer of temporal compression k there are k actions a frame.
             steps: evaluations a clip; guidance: `cond + guidance * (cond - uncond)` over text (the published worlds use 7).
             solver: a line of `SOLVERS`.
-            level: noise put on given frames.
+            level: noise put on given frames, or for a flow what the network is told of them; 0.001 and 0.0001, as published.
             fps: of the video dreamed; the world's own by default.
 
         Raises:
@@ -171,13 +183,14 @@ class ClipWorld(DiffusionWorld):
                 f"World {self.name or self.family!r} goes from text to world only; it was given {given.shape[2]} frames."
             )
         b, c, _, h, w = given.shape
-        past = self.config.past
-        known = self.normalise(given) * self.config.objective.sigma_data
-        dreamed = known[:, :, :0]
+        past, objective = self.config.past, self.config.objective
+        level = level if level is not None else FLOW_LEVEL if objective.flow else LEVEL
+        dreamed = given[:, :, :0]
         rate = None if fps is None else given.new_full((b,), fps)
         while dreamed.shape[2] < frames:
             done = dreamed.shape[2]
-            before = torch.cat([known, dreamed], dim=2)[:, :, -past:] if past else known[:, :, :0]
+            before = torch.cat([given, dreamed], dim=2)[:, :, -past:] if past else given[:, :, :0]
+            before = self.normalise(before) * objective.sigma_data  # anew: statistics may be those of a clip's first frames
             have = before.shape[2]
             more = min(self.config.clip - have, frames - done)
             clean = torch.cat([before, before.new_zeros(b, c, more, h, w)], dim=2)
@@ -209,12 +222,11 @@ class ClipWorld(DiffusionWorld):
                 if context is not None
                 else None
             )
-            objective = self.config.objective
             levels = to_zero(karras(steps, objective.sigma_min, objective.sigma_max))
             start = objective.sigma_max * normal(clean.shape, generator, clean)
             clip = sample(guided(towards(context), towards(other) if guidance else None, guidance), start, levels, solver)
-            dreamed = torch.cat([dreamed, clip[:, :, have:]], dim=2)
-        return self.denormalise(dreamed / self.config.objective.sigma_data)
+            dreamed = torch.cat([dreamed, self.denormalise(clip / objective.sigma_data)[:, :, have:]], dim=2)
+        return dreamed
 
     def _leading(self, actions: Tensor | None, b: int, first: int, have: int, more: int) -> tuple[Tensor | None, Tensor | None]:
         """For a clip of `have` given and `more` asked frames: the action that leads to each, and where there is one."""

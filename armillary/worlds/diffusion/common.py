@@ -59,8 +59,10 @@ class DiffusionWorld(World):
             raise BadInput(f"A diffusion world dreams continuous latents; tokenizer {setting.tokenizer.name!r} gives tokens.")
         channels = setting.tokenizer.channels
         self.objective = EDM(config.objective)
-        self.register_buffer("latent_mean", torch.zeros(channels))
-        self.register_buffer("latent_std", torch.ones(channels))
+        # For each channel, and for published worlds each latent frame of a clip.
+        shape = (channels, config.columns) if config.columns else (channels,)
+        self.register_buffer("latent_mean", torch.zeros(shape))
+        self.register_buffer("latent_std", torch.ones(shape))
         # Of one frame's change, in units of latent_std.
         self.register_buffer("change_std", torch.ones(channels))
 
@@ -89,20 +91,27 @@ class DiffusionWorld(World):
             raise BadInput("The sample of latents holds numbers that are not finite; the tokenizer that made it is damaged.")
         axes = (0, 2, 3, 4)
         mean, std = latents.float().mean(axes), latents.float().std(axes).clamp(min=1e-4)
-        self.latent_mean.copy_(mean)
-        self.latent_std.copy_(std)
+        for held, value in ((self.latent_mean, mean), (self.latent_std, std)):
+            held.copy_(value[:, None].expand_as(held) if held.ndim == 2 else value)
         if latents.shape[2] > 1:
             change = latents.float().diff(dim=2).square().mean(axes).sqrt() / std
             self.change_std.copy_(change.clamp(min=1e-3))
 
     def normalise(self, latents: Tensor) -> Tensor:
-        """`b c ...` of the tokenizer to zero mean and unit variance."""
-        shape = (1, -1) + (1,) * (latents.ndim - 2)
-        return (latents - self.latent_mean.view(shape)) / self.latent_std.view(shape)
+        """`b c ...` of the tokenizer to zero mean and unit variance; with statistics for each frame, `b c t h w` of a clip's start."""
+        return (latents - self._columns(self.latent_mean, latents)) / self._columns(self.latent_std, latents)
 
     def denormalise(self, latents: Tensor) -> Tensor:
-        shape = (1, -1) + (1,) * (latents.ndim - 2)
-        return latents * self.latent_std.view(shape) + self.latent_mean.view(shape)
+        return latents * self._columns(self.latent_std, latents) + self._columns(self.latent_mean, latents)
+
+    def _columns(self, held: Tensor, latents: Tensor) -> Tensor:
+        if held.ndim == 1:
+            return held.view((1, -1) + (1,) * (latents.ndim - 2))
+        if latents.shape[2] > held.shape[1]:
+            raise BadInput(
+                f"World {self.name or self.family!r} has statistics of {held.shape[1]} latent frames; got a clip of {latents.shape[2]}."
+            )
+        return held[None, :, : latents.shape[2], None, None]
 
     def folded_actions(self, actions: Tensor | None) -> Tensor | None:
         """Raw actions `b (t k) a` as the network takes them: normalised, one row a latent frame, `b t (k a)`.

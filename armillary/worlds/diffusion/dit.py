@@ -10,6 +10,9 @@ Unusual in it, and kept exactly:
 * Queries and keys are RMS-normed per head; there is no bias anywhere; text is not masked (its padding is zeros).
 * Patches are flattened `(c t h w)` on the way in and `(h w t c)` on the way out.
 
+The later generation (Predict2) has no learned positions, counts frames whatever their rate (`base_fps=0`), may tell every frame its own
+noise level (`c_noise` of `b t`), and from 2.5 on brings a wide text token down to the width that is read (`project`).
+
     b batch   c channel   t frame   h w cell, then patch   n token = t h w   s text token   d width   m head
 """
 
@@ -40,6 +43,8 @@ class DiTConfig:
     ratios: NTK stretch of the rotary positions (t, h, w).
     absolute: with learned positions, for up to `limit` tokens along (t, h, w).
     base_fps: ticks of time a second; 0 counts frames whatever their rate.
+    project: width that a text token is brought to, with a GELU, before blocks read it; 0 reads it as it is.
+    action_level: an action also moves the sinusoid of the noise level, as in the published action world.
     """
 
     dim: int
@@ -53,6 +58,8 @@ class DiTConfig:
     absolute: bool = True
     limit: tuple[int, int, int] = (128, 120, 120)
     base_fps: float = 24.0
+    project: int = 0
+    action_level: bool = False
 
 
 def sinusoid(x: Tensor, dim: int) -> Tensor:
@@ -74,7 +81,7 @@ class AdaLN(nn.Module):
         nn.init.zeros_(self.up.weight)
 
     def forward(self, level: Tensor, shared: Tensor) -> tuple[Tensor, ...]:
-        """level `b 1 d`, shared `b 1|t 3d` -> `parts` of `b 1|t 1 d`, to broadcast over `b t (h w) d`."""
+        """level `b 1|t d`, shared `b 1|t 3d` -> `parts` of `b 1|t 1 d`, to broadcast over `b t (h w) d`."""
         out = self.up(self.down(F.silu(level))) + shared[..., : self.parts * level.shape[-1]]
         return out[:, :, None].chunk(self.parts, dim=-1)
 
@@ -164,11 +171,19 @@ class Absolute(nn.Module):
         return rearrange(total / (size + 1e-6).to(total.dtype), "t h w d -> 1 t (h w) d")
 
 
+def _acted(action_dim: int, dim: int, out: int) -> nn.Sequential:
+    """What an action adds; nothing at first."""
+    last = nn.Linear(4 * dim, out)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(action_dim, 4 * dim), nn.GELU("tanh"), last)
+
+
 class DiT(nn.Module):
     """Args:
     channels: of a latent; text_dim: width of a text token, 0 for a world that reads none.
     action_dim: numbers that lead to a latent frame, 0 for none; `Linear(a, 4d), GELU, Linear(4d, 3d)` is added to the shared vector
-        of that frame (the published action world adds it too; there to all frames of a two-frame clip).
+        of that frame, and with `action_level` another such network, to width d, to its sinusoid.
     """
 
     def __init__(self, config: DiTConfig, channels: int, text_dim: int = 0, action_dim: int = 0) -> None:
@@ -183,13 +198,11 @@ class DiT(nn.Module):
         self.level_norm = RMSNorm(dim)
         self.level_1 = nn.Linear(dim, dim, bias=False)
         self.level_2 = nn.Linear(dim, 3 * dim, bias=False)
-        self.action = None
-        if action_dim:
-            last = nn.Linear(4 * dim, 3 * dim)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            self.action = nn.Sequential(nn.Linear(action_dim, 4 * dim), nn.GELU("tanh"), last)
-        self.blocks = nn.ModuleList(Block(dim, c.heads, c.lora, text_dim) for _ in range(c.layers))
+        self.action = _acted(action_dim, dim, 3 * dim) if action_dim else None
+        self.action_level = _acted(action_dim, dim, dim) if action_dim and c.action_level else None
+        self.project = nn.Linear(text_dim, c.project) if text_dim and c.project else None
+        read = c.project if self.project is not None else text_dim
+        self.blocks = nn.ModuleList(Block(dim, c.heads, c.lora, read) for _ in range(c.layers))
         self.final_mod = AdaLN(dim, c.lora, 2)
         self.final = nn.Linear(dim, channels * c.patch**2, bias=False)
         nn.init.zeros_(self.final.weight)
@@ -210,7 +223,7 @@ class DiT(nn.Module):
         """One evaluation.
 
         Args:
-            noisy: `b c t h w`, already scaled by `c_in`; c_noise: `b`.
+            noisy: `b c t h w`, already scaled by `c_in`; c_noise: `b`, or `b t` for frames of different levels.
             context: `b s text_dim`, zeros where there is no text.
             given: `b 1 t h w`, 1 on frames that are given; padding: `b 1 H W` in pixels or cells, 1 where the picture was padded.
             actions: `b t a`, normalised, the one that leads to each frame; has_action: `b t`, 0 where there is none.
@@ -246,12 +259,15 @@ class DiT(nn.Module):
         if channels is not None:
             x = x + rearrange(channels, "b d t h w -> b t (h w) d")
 
-        wave = sinusoid(c_noise, cfg.dim).to(x.dtype)
-        level = self.level_norm(wave)[:, None]  # b 1 d
-        shared = self.level_2(F.silu(self.level_1(wave)))[:, None]  # b 1 3d
+        each = c_noise if c_noise.ndim == 2 else c_noise[:, None]  # b 1|t
+        wave = sinusoid(each.flatten(), cfg.dim).to(x.dtype).unflatten(0, each.shape)  # b 1|t d
+        shared = self.level_2(F.silu(self.level_1(wave)))  # b 1|t 3d
         if self.action is not None and actions is not None:
-            acted = self.action(actions)
-            shared = shared + (acted if has_action is None else acted * has_action[..., None])
+            there = 1 if has_action is None else has_action[..., None]
+            shared = shared + self.action(actions) * there
+            if self.action_level is not None:
+                wave = wave + self.action_level(actions) * there
+        level = self.level_norm(wave)
         if modulation is not None:
             shared = shared + (modulation if modulation.ndim == 3 else modulation[:, None])
 
@@ -261,6 +277,8 @@ class DiT(nn.Module):
         position = self.absolute(grid) if self.absolute is not None else None
         if self.text_dim and context is None:
             context = x.new_zeros(b, 1, self.text_dim)
+        if self.project is not None and context is not None:
+            context = F.gelu(self.project(context))
         for block in self.blocks:
             x = block(x, level, shared, context, rope, position)
         shift, scale = self.final_mod(level, shared)

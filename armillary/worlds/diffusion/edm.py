@@ -13,6 +13,9 @@ where most of `y` is zero, as in a change from frame to frame, a small network s
 shown; samples of four steps then have a tenth of the error. `top` trains that share of the samples at `sigma_max` itself, so that one
 evaluation from pure noise is the conditional mean. `gate` feeds the network `c_skip * x / sd` in place of `c_in * x`: the same picture
 scaled by how much of it is signal, so that at `sigma_max` a small network is not asked to learn to ignore a full-strength field of noise.
+
+`flow` is the rectified flow of the later published generation (Predict2), in the same terms: at `t = s / (1 + s)` the network sees
+`(1 - t) x`, which is `(1 - t) y + t n`, is told `t`, and answers the velocity `n - y`, so that `y = (1 - t) x - t F`. `sigma_data` is 1.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+
+from armillary.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class EDMConfig:
     gate: scale the network's noisy input by its share of signal.
     by_frames: multiply sigma by the square root of the number of latent frames, which hides long clips as well as short ones.
     clean: the network answers the clean signal.
+    flow: rectified flow: the network answers noise less signal.
     uncertainty: number of Fourier features of the learned loss variance; 0 for none.
     """
 
@@ -48,6 +54,13 @@ class EDMConfig:
     clean: bool = False
     by_frames: bool = False
     uncertainty: int = 128
+    flow: bool = False
+
+    def __post_init__(self) -> None:
+        if self.flow and (self.sigma_data != 1.0 or self.gate or self.clean):
+            raise BadInput(
+                "A rectified flow wants sigma_data 1 and neither gate nor clean: its scalings follow from the level alone."
+            )
 
 
 class Scalings(NamedTuple):
@@ -59,8 +72,11 @@ class Scalings(NamedTuple):
     noise: Tensor
 
 
-def scalings(sigma: Tensor, sigma_data: float = 0.5, gate: bool = False, clean: bool = False) -> Scalings:
+def scalings(sigma: Tensor, sigma_data: float = 0.5, gate: bool = False, clean: bool = False, flow: bool = False) -> Scalings:
     """`c_skip, c_out, c_in, c_noise` of sigma, in sigma's own precision."""
+    if flow:
+        t = sigma / (1 + sigma)
+        return Scalings(skip=1 - t, out=-t, into=1 - t, noise=t)
     total = sigma.square() + sigma_data**2
     skip = sigma_data**2 / total
     return Scalings(
@@ -71,8 +87,11 @@ def scalings(sigma: Tensor, sigma_data: float = 0.5, gate: bool = False, clean: 
     )
 
 
-def loss_weight(sigma: Tensor, sigma_data: float = 0.5, clean: bool = False) -> Tensor:
-    """The inverse square of `c_out`: `(s^2 + sd^2) / (s * sd)^2`, or `1 / sd^2` where the network answers the clean signal."""
+def loss_weight(sigma: Tensor, sigma_data: float = 0.5, clean: bool = False, flow: bool = False) -> Tensor:
+    """The inverse square of `c_out`: `(s^2 + sd^2) / (s * sd)^2`, `1 / sd^2` where the network answers the clean signal, or that of a
+    flow, `((1 + s) / s)^2`."""
+    if flow:
+        return ((1 + sigma) / sigma).square()
     if clean:
         return torch.full_like(sigma, sigma_data**-2)
     return (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
@@ -105,7 +124,8 @@ class EDM(nn.Module):
         self.variance = LossVariance(config.uncertainty) if config.uncertainty else None
 
     def scalings(self, sigma: Tensor) -> Scalings:
-        return scalings(sigma, self.config.sigma_data, self.config.gate, self.config.clean)
+        c = self.config
+        return scalings(sigma, c.sigma_data, c.gate, c.clean, c.flow)
 
     def draw(self, size: int, rng: Generator, frames: int = 1) -> Tensor:
         """Training noise levels, float32 `size`, on the generator's device: log-normal, within what sampling visits."""
@@ -130,7 +150,8 @@ class EDM(nn.Module):
         square = (target.float() - denoised.float()).square()
         error = square.flatten(1).mean(1) / self.config.sigma_data**2
         weighted = square if weight is None else square * weight
-        per_sample = loss_weight(sigma, self.config.sigma_data, self.config.clean) * weighted.flatten(1).mean(1)
+        c = self.config
+        per_sample = loss_weight(sigma, c.sigma_data, c.clean, c.flow) * weighted.flatten(1).mean(1)
         if self.variance is not None:
             u = self.variance(0.25 * sigma.log())
             per_sample = per_sample * torch.exp(-u) + u

@@ -1,55 +1,162 @@
-"""Names of the published checkpoints' tensors, and ours.
+"""Published diffusion worlds, read as they were released, strictly, with nothing in them unpickled or run.
 
-NVIDIA's diffusion worlds (Cosmos-1.0/Predict1, 7B and 14B, text or video to world) are one `model.pt`-like state dict; here its names are
-turned into this package's, strictly: a tensor that is neither known nor known to be derivable is an error.
+    model.pt, model-720p-16fps.pt, ...      a state dict of NVIDIA's, of either generation, plain or nested (`model`, `net.`)
+    a .safetensors of the same names
+    transformer/ of a diffusers pipeline    config.json of a CosmosTransformer3DModel, diffusion_pytorch_model*.safetensors, also in shards
+    the pipeline's folder                   that, with scheduler/scheduler_config.json; vae/ is the tokenizer's (see its own `published`)
+
+Weights stay in their file until they are used, so that memory holds them once. Which member it is, the tensors and the config say.
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from armillary.errors import BadInput
+from armillary.errors import BadInput, lookup
+from armillary.store import read_json, read_tensors, sha256_file, shards_of, tensor_names
+from armillary.worlds.diffusion.dit import DiT
+from armillary.worlds.diffusion.edm import EDMConfig
+from armillary.worlds.diffusion.published_keys import BESIDE, from_published, is_world, key_map, layout_of, unwrapped
+from armillary.worlds.diffusion.published_member import (
+    CLASS,
+    MEMBERS,
+    Shape,
+    find_member,
+    member_name,
+    objective_of,
+    of_diffusers,
+    shape_of,
+)
 
-# Pattern -> our name, tried in order. `blockN` holds three sub-layers: 0 self-attention, 1 cross-attention, 2 MLP.
-SUBLAYERS = {"0": "attn", "1": "cross", "2": "mlp"}
-RENAMES: dict[str, str] = {
-    r"x_embedder\.proj\.1\.weight": "patch.weight",
-    r"extra_pos_embedder\.pos_emb_([thw])": r"absolute.\1",
-    r"t_embedder\.1\.linear_([12])\.weight": r"level_\1.weight",
-    r"affline_norm\.weight": "level_norm.weight",
-    r"blocks\.block(\d+)\.blocks\.([012])\.adaLN_modulation\.1\.weight": r"blocks.\1.{\2}_mod.down.weight",
-    r"blocks\.block(\d+)\.blocks\.([012])\.adaLN_modulation\.2\.weight": r"blocks.\1.{\2}_mod.up.weight",
-    r"blocks\.block(\d+)\.blocks\.([01])\.block\.attn\.to_([qk])\.1\.weight": r"blocks.\1.{\2}.norm_\3.weight",
-    r"blocks\.block(\d+)\.blocks\.([01])\.block\.attn\.to_(q|k|v|out)\.0\.weight": r"blocks.\1.{\2}.\3.weight",
-    r"blocks\.block(\d+)\.blocks\.2\.block\.layer1\.weight": r"blocks.\1.mlp.up.weight",
-    r"blocks\.block(\d+)\.blocks\.2\.block\.layer2\.weight": r"blocks.\1.mlp.down.weight",
-    r"final_layer\.linear\.weight": "final.weight",
-    r"final_layer\.adaLN_modulation\.1\.weight": "final_mod.down.weight",
-    r"final_layer\.adaLN_modulation\.2\.weight": "final_mod.up.weight",
-}
-# Derivable from the config, or of use in training alone.
-IGNORED = re.compile(r"pos_embedder\.seq|logvar\..*|.*_extra_state")
+DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
 
 
-def our_name(name: str) -> str | None:
-    """Our name of a published tensor; `None` for one that is not needed.
+@dataclass(frozen=True)
+class PublishedWorld:
+    """A published world as it was found.
+
+    Attributes:
+        path: what was read; `files`: name and sha256 of every file of weights.
+        shape: the network; `objective`: how it is sampled.
+        tensors: the network's weights under our names, and `BESIDE` it what else was there; bit for bit and in their own precision.
+        layout: that it was found in.
+    """
+
+    path: Path
+    files: tuple[tuple[str, str], ...]
+    shape: Shape
+    objective: EDMConfig
+    tensors: Mapping[str, Tensor]
+    layout: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights: the file's own, or for several that of their hashes in order."""
+        hashes = [sha for _, sha in self.files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    @property
+    def member(self) -> str:
+        return member_name(self.shape)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What a checkpoint folder says of where it came from."""
+        files = [{"file": name, "sha256": sha} for name, sha in self.files]
+        return {"name": self.path.absolute().name, "member": self.member, "layout": self.layout, "files": files}
+
+    def network(self) -> DiT:
+        """The network with these weights, in evaluation mode and in their own precision; they stay in their file until used."""
+        own = {k: v for k, v in self.tensors.items() if k not in BESIDE}
+        network = empty_network(self.shape)
+        network.load_state_dict(own, strict=True, assign=True)
+        return network.eval().requires_grad_(False)
+
+
+def empty_network(shape: Shape) -> DiT:
+    """The network on the meta device: its parameters have shapes and no bytes."""
+    with torch.device("meta"):
+        return DiT(shape.network, shape.channels, shape.text_dim, shape.action_dim)
+
+
+def locate(path: str | Path) -> list[Path]:
+    """The files that hold the weights: one, or an index and its shards.
 
     Raises:
-        BadInput: for a name of neither kind.
+        BadInput: when there are none or several, saying what was looked for.
     """
-    name = name.removeprefix("net.")
-    if IGNORED.fullmatch(name):
-        return None
-    for pattern, ours in RENAMES.items():
-        if found := re.fullmatch(pattern, name):
-            return re.sub(r"\{([012])\}", lambda m: SUBLAYERS[m.group(1)], found.expand(ours))
-    raise BadInput(f"{name!r} is no tensor of a published diffusion world that this version knows.")
+    path = Path(path)
+    if path.is_file():
+        return [path, *shards_of(path)] if path.name.endswith(".index.json") else [path]
+    if not path.is_dir():
+        raise BadInput(f"{path} does not exist.")
+    for folder in (path / "transformer", path):
+        for name in DIFFUSERS:
+            if (folder / name).is_file():
+                return locate(folder / name)
+    there = sorted(p for p in (*path.glob("*.pt"), *path.glob("*.safetensors")) if is_world(tensor_names(p)))
+    if len(there) == 1:
+        return there
+    if there:
+        raise BadInput(f"{path} holds {len(there)} worlds; give one of them: {', '.join(p.name for p in there)}.")
+    raise BadInput(
+        f"{path} holds no published world. Looked for: a .pt or .safetensors, and {DIFFUSERS[0]} (also in transformer/)."
+    )
 
 
-def from_published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict under our names, ready for a `DiT`'s strict `load_state_dict`."""
-    named = ((our_name(k), v) for k, v in tensors.items())
-    return {k: v for k, v in named if k is not None}
+def is_published_world(path: str | Path) -> bool:
+    """Whether to read a path by `read_world`; not so a checkpoint folder of ours."""
+    path = Path(path)
+    if path.is_file():
+        return path.name == DIFFUSERS[1] or is_world(tensor_names(path))
+    for config in (path / "transformer" / "config.json", path / "config.json"):
+        if config.is_file():
+            record = read_json(config)
+            return isinstance(record, dict) and record.get("_class_name") == CLASS
+    return path.is_dir() and any(is_world(tensor_names(p)) for p in (*path.glob("*.pt"), *path.glob("*.safetensors")))
+
+
+def read_world(path: str | Path, size: str | Shape = "") -> PublishedWorld:
+    """A published world from any of the forms above.
+
+    Args:
+        path: a file or a folder.
+        size: the member it is (a line of `MEMBERS`, or a shape); found when empty.
+
+    Raises:
+        BadInput: damaged, incomplete, of another member than said (both are named), or of none.
+    """
+    files = locate(path)
+    said = lookup(MEMBERS, size, "published world") if isinstance(size, str) and size else size or None
+    assert said is None or isinstance(said, Shape)
+    folder, where = files[0].parent, str(files[0])
+    tensors = unwrapped(read_tensors(files[0], mapped=True), where)
+    layout = layout_of(tensors)
+    shape, scheduler = said, None
+    if layout == "diffusers":
+        config = folder / "config.json"
+        if not config.is_file():
+            raise BadInput(f"{where} has the names of diffusers; its config.json belongs beside it.")
+        shape = of_diffusers(config)
+        if said not in (None, shape):
+            raise BadInput(f"{folder} holds {member_name(shape)}; it was said to be {member_name(said)}.")
+        scheduler = folder.parent / "scheduler" / "scheduler_config.json"
+    # Tensors that are missing or unknown are named before a size is doubted.
+    found = shape_of(tensors, layout, where)
+    ours = from_published(tensors, key_map(found.network, layout, actions=bool(found.action_dim)), where)
+    shape = find_member(found, shape, where)
+    own = empty_network(shape).state_dict()
+    if wrong := sorted(k for k, v in own.items() if ours[k].shape != v.shape):
+        k = wrong[0]
+        raise BadInput(
+            f"{where}: {len(wrong)} tensors of another shape; {k} is {tuple(ours[k].shape)}, wanted {tuple(own[k].shape)}."
+        )
+    hashes = tuple((f.name, sha256_file(f)) for f in (files[1:] or files))
+    return PublishedWorld(Path(path), hashes, shape, objective_of(shape.network, scheduler), ours, layout)

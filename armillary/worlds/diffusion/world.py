@@ -26,7 +26,8 @@ class DiffusionConfig:
         change_weight: stepping: how much more a cell counts that changes.
         unroll, unroll_prob: stepping: dream up to so many frames before learning, in that share of the steps.
         clip: clip: latent frames denoised together.
-        augment: clip: mean and deviation of `ln sigma` of the noise on given frames in training.
+        augment: clip: mean and deviation of `ln sigma` of the noise on given frames in training (a flow's are given as they are).
+        columns: clip: latent frames that have statistics of their own; 0 for the same ones for all.
     """
 
     network: UNetConfig | DiTConfig
@@ -42,6 +43,7 @@ class DiffusionConfig:
     unroll_prob: float = 0.0
     clip: int = 16
     augment: tuple[float, float] = (-3.0, 2.0)
+    columns: int = 0
 
     def build(self, setting: Setting) -> DiffusionWorld:
         """A new world with random weights."""
@@ -51,20 +53,21 @@ class DiffusionConfig:
 # Half of the samples at pure noise: one evaluation is then the conditional mean; the rest lets 4 to 8 of them draw a sample.
 LIVE = EDMConfig(sigma_min=0.02, sigma_max=20.0, mean=-0.5, std=1.5, top=0.5, gate=True, clean=True, uncertainty=0)
 PUBLISHED = EDMConfig(by_frames=True)
+FLOW = EDMConfig(sigma_data=1.0, sigma_min=0.002, by_frames=True, uncertainty=0, flow=True)
 
 
-def _dit(network: DiTConfig, clip: int = 16) -> DiffusionConfig:
+def _dit(network: DiTConfig, clip: int = 16, objective: EDMConfig = PUBLISHED) -> DiffusionConfig:
     # No text is withheld: the published worlds contrast with a negative prompt instead.
-    return DiffusionConfig(network, PUBLISHED, past=2, text_dropout=0.0, clip=clip)
+    return DiffusionConfig(network, objective, past=2, text_dropout=0.0, clip=clip)
 
 
 DIFFUSION: dict[str, DiffusionConfig] = {
     "unet-nano": DiffusionConfig(UNetConfig(96, 160), LIVE),
     "unet-small": DiffusionConfig(UNetConfig(128, 192), LIVE),
-    # Small latents are not patched: 64 tokens for 8 by 8 cells. 2b follows Predict2's shape (rotary positions only, no clock).
+    # Small latents are not patched: 64 tokens for 8 by 8 cells. 2b follows Predict2's shape (rotary positions only, no clock) and flow.
     "dit-nano": _dit(DiTConfig(192, 6, 6, lora=48, patch=1, limit=(64, 32, 32)), clip=8),
     "dit-tiny": _dit(DiTConfig(384, 12, 6, lora=96, patch=1, limit=(64, 32, 32)), clip=8),
-    "dit-2b": _dit(DiTConfig(2048, 28, 16, ratios=(1.0, 3.0, 3.0), absolute=False, base_fps=0.0), clip=24),
+    "dit-2b": _dit(DiTConfig(2048, 28, 16, ratios=(1.0, 3.0, 3.0), absolute=False, base_fps=0.0), 24, FLOW),
     "dit-7b": _dit(DiTConfig(4096, 28, 32, ratios=(2.0, 1.0, 1.0))),
     "dit-14b": _dit(DiTConfig(5120, 36, 40, ratios=(2.0, 2.0, 2.0))),
 }
