@@ -54,15 +54,17 @@ def windows(data: Dataset, most: int) -> Iterator[tuple[str, np.ndarray]]:
         name = f"{number}/" if len(members) > 1 else ""
         groups: dict[str, list] = {}
         for entry in member.entries:
-            groups.setdefault(entry.group, []).append((member, name, entry))
+            places = max(1, entry.length // (2 * member.frames))
+            for start in np.linspace(0, entry.length - member.frames, places).round().astype(int).tolist():
+                groups.setdefault(entry.group, []).append((member, name, entry, start))
         queues += list(groups.values())
     done = 0
     for turn in range(max(map(len, queues))):
         for queue in queues:
             if turn >= len(queue) or done == most:
                 continue
-            member, name, entry = queue[turn]
-            frames = member.cropped(member.window(entry, (entry.length - member.frames) // 2), 0, 0, 0)
+            member, name, entry, start = queue[turn]
+            frames = member.cropped(member.window(entry, start), 0, 0, 0)
             for view, part in enumerate(np.split(frames, member.views)):
-                yield f"{name}{entry.key}" + (f"/{view}" if member.views > 1 else ""), part
+                yield f"{name}{entry.key}@{start}" + (f"/{view}" if member.views > 1 else ""), part
             done += 1
