@@ -28,12 +28,15 @@ class Dreamer:
     Args:
         world: a loaded world, a shipped name or a checkpoint folder.
         tokenizer: taken instead of the one the world names (its weights must be the same).
+        embeddings: a folder of embeddings made beforehand, taken instead of the text encoder, which then need not be there.
 
     Raises:
-        BadInput: the tokenizer's weights are not those the world was trained on.
+        BadInput: the tokenizer's weights are not those the world was trained on, or the embeddings are another encoder's.
     """
 
-    def __init__(self, world: World | str | Path, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self, world: World | str | Path, tokenizer: Tokenizer | None = None, embeddings: str | Path | None = None
+    ) -> None:
         self.world = world if isinstance(world, World) else worlds.load(world)
         ref = self.world.tokenizer
         if not ref.sha256:
@@ -47,10 +50,28 @@ class Dreamer:
                 f"World {self.world.name!r} was trained on tokenizer {ref.name!r} with sha256 {ref.sha256[:12]}; "
                 f"the one found has {self.tokenizer.sha256[:12]}."
             )
-        self.encoder = text.load(self.world.setting.text) if self.world.setting.text else None
+        self.encoder = self._encoder(embeddings)
         self.fps = self.world.setting.fps
         self.temporal = ref.temporal
         self.size = ref.size
+
+    def _encoder(self, embeddings: str | Path | None) -> text.TextEncoder | None:
+        setting = self.world.setting
+        if embeddings is None:
+            return text.load(setting.text) if setting.text else None
+        if not setting.text:
+            raise BadInput(f"World {self.world.name!r} reads no text; leave the embeddings out.")
+        held = text.load(embeddings)
+        if not isinstance(held, text.CachedEncoder):
+            raise BadInput(f"{embeddings} holds an encoder; embeddings as `armillary embed` makes them are wanted.")
+        name = Path(setting.text.partition("@")[0]).name
+        # A published world says t5 alone: any folder's name stands for it, and the width tells sizes apart.
+        if held.dim != setting.text_dim or (name != "t5" and Path(held.encoder).name != Path(setting.text).name):
+            raise BadInput(
+                f"World {self.world.name!r} reads text encoder {setting.text!r} of width {setting.text_dim}; {embeddings} was made with "
+                f"{held.encoder!r} of width {held.dim}."
+            )
+        return held
 
     def fit(self, frames: np.ndarray) -> np.ndarray:
         """uint8 `t h w 3` of any size -> the world's size, cropped in the middle to its aspect."""

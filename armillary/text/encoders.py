@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from armillary.errors import BadInput, did_you_mean
 from armillary.store import read_json, weights_root
+from armillary.text import cache
 from armillary.text.hashed import HashEncoder
 from armillary.text.sentence import MODELS, SentenceEncoder
 from armillary.text.small import FAMILY, SmallEncoder
@@ -68,7 +69,7 @@ def load(name_or_path: str | Path) -> TextEncoder:
     Args:
         name_or_path: `hash`, which needs no weights; `small`, which ships (`small@` and the beginning of its weights' sha256 insists on
             those weights); `t5` or `sentence`, whose folder lies under that name among the weights; or a folder with weights of any of
-            these kinds.
+            these kinds, or with embeddings made beforehand.
 
     Raises:
         BadInput: there is no such encoder or folder, or other weights than asked for. MissingExtra: a package is not installed.
@@ -96,6 +97,8 @@ def load(name_or_path: str | Path) -> TextEncoder:
     config = read_json(path / "config.json")
     if config.get("family") == FAMILY:
         return SmallEncoder(path)
+    if config.get("family") == cache.FAMILY:
+        return cache.CachedEncoder(path)
     kind = config.get("model_type")
     if kind == "t5":
         return T5Encoder(path)

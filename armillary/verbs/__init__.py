@@ -36,6 +36,7 @@ VERBS: dict[str, Verb] = {
     "tokenize": Verb("_tokenize", "a video to latents or tokens, and back"),
     "convert": Verb("_convert", "published weights of tokenizers and diffusion worlds to a checkpoint folder, and back"),
     "tokenize eval": Verb("_tokenize_eval", "measure tokenizers side by side, and against H.264 and smaller pictures"),
+    "embed": Verb("_embed", "embed prompts beforehand, so that a large text encoder need not be there to dream"),
     "train": Verb("_train", "run a recipe"),
     "generate": Verb("_generate", "dream a video from a prompt, an image, a video or actions"),
     "eval": Verb("_eval", "measure a tokenizer or a world against the truth"),

@@ -29,6 +29,7 @@ def generate(
     negative: str = "",
     upsample: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[BACKEND]")] = None,
     sampling: tuple[str, ...] = (),
+    embeddings: Path | None = None,
     guard: bool = True,
     out: Path = Path("dream.mp4"),
 ) -> list[Rollout]:
@@ -54,6 +55,7 @@ def generate(
         upsample: make a long prompt of the short one: `small` (the default one, built in), `template`, `endpoint`, or the folder of a
             language model. The guard is asked about it too, and the sidecar holds it.
         sampling: further name=value settings of the world's own sampler, such as temperature=0.9.
+        embeddings: a folder made by `armillary embed` that holds the prompts, so that the text encoder need not be here.
         guard: ask the guard (--no-guard is recorded in the sidecar).
         out: the mp4 to write.
     """
@@ -72,7 +74,7 @@ def generate(
     if longer is not None and not prompt:
         raise BadInput("--upsample wants a --prompt to make longer.")
     gate = guards.default_gate() if guard else guards.Open()
-    dreamer = Dreamer(world)
+    dreamer = Dreamer(world, embeddings=embeddings)
     made = []
     for i in range(samples):
         path = out if i == 0 else out.with_stem(f"{out.stem}-{i + 1}")

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from armillary.store import read_tensors
 from armillary.types import Conditioning
 from armillary.worlds import Setting, build
+from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.dit import DiTConfig
 from armillary.worlds.diffusion.published import PublishedWorld, empty_network, read_world
 from armillary.worlds.diffusion.published_member import MEMBERS, Shape, config_of, objective_of, to_diffusers
@@ -120,6 +121,7 @@ def test_a_flow_tells_every_frame_its_own_level(pairs, case):
     held, theirs = pairs(case)
     shape = held.shape
     world = build(config_of(shape, FLOW), Setting(unnamed(shape), None, "t5", shape.text_dim, 16.0)).eval()
+    assert isinstance(world, ClipWorld)
     world.network = held.network()
     x, _, text, given, _ = inputs(shape)
     clean = torch.randn(x.shape, generator=torch.Generator().manual_seed(8))
@@ -152,6 +154,7 @@ def test_the_whole_text_to_world_pipeline(pairs, fps, steps, guidance):
     pipeline = diffusers.CosmosTextToWorldPipeline(None, None, theirs, None, scheduler, Safe())
     pipeline.set_progress_bar_config(disable=True)
     world = build(config_of(shape, PUBLISHED), Setting(unnamed(shape), None, "t5", shape.text_dim, 24.0)).eval()
+    assert isinstance(world, ClipWorld)
     world.network = held.network()
     text, negative = (torch.randn(1, 7, shape.text_dim, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
     size = (1, shape.channels, 3, 4, 6)

@@ -12,8 +12,10 @@ from armillary import store, tokenizers, verbs, worlds
 from armillary.cli.main import run
 from armillary.errors import BadInput
 from armillary.store import read_tensors, sha256_file
+from armillary.tokenizers.published import Published
 from armillary.tokenizers.published_member import PUBLISHED as TOKENIZERS
-from armillary.types import Conditioning
+from armillary.tokenizers.published_write import write as write_tokenizer
+from armillary.types import Conditioning, LatentStatistics
 from armillary.worlds.diffusion import published_member
 from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.dit import DiTConfig
@@ -97,7 +99,7 @@ def test_a_converted_world_dreams_what_the_published_network_says(tmp_path):
     x, text = torch.randn(1, 16, 3, 4, 4), torch.randn(1, 5, 24)
     with torch.no_grad():
         assert torch.equal(world.network(x, torch.zeros(1), text), other(x, torch.zeros(1), text))
-    assert next(worlds.load(tmp_path / "ours", dtype=None).parameters()).dtype == torch.bfloat16
+    assert next(worlds.load(tmp_path / "ours", dtype=None).blocks.parameters()).dtype == torch.bfloat16
     with pytest.raises(BadInput, match="names no weights of its tokenizer"):
         from armillary.rollout.dreamer import Dreamer
 
@@ -111,11 +113,9 @@ def test_a_pipeline_brings_its_tokenizer_and_noise_levels(tmp_path):
     write(held, tmp_path / "pipe" / "transformer", "diffusers")
     config = dataclasses.replace(TOKENIZERS["cv8x8x8"], width=4, blocks=1)
     mean, std = torch.randn(16, 4), 1 + torch.rand(16, 4)
-    made = tokenizers.published_write.Published(
-        tmp_path, (("x", "0" * 64),), config, tokenizers.Tokenizer(config).state_dict(), (), {}
-    )
-    made = dataclasses.replace(made, statistics={"video": tokenizers.published_statistics.LatentStatistics(mean, std)})
-    tokenizers.published_write.write(made, tmp_path / "pipe" / "vae", "diffusers")
+    made = Published(tmp_path, (("x", "0" * 64),), config, tokenizers.Tokenizer(config).state_dict(), (), {})
+    made = dataclasses.replace(made, statistics={"video": LatentStatistics(mean, std)})
+    write_tokenizer(made, tmp_path / "pipe" / "vae", "diffusers")
     scheduler = {"_class_name": "EDMEulerScheduler", "sigma_min": 0.01, "sigma_max": 40.0, "sigma_data": 0.5}
     (tmp_path / "pipe" / "scheduler").mkdir()
     store.write_json(tmp_path / "pipe" / "scheduler" / "scheduler_config.json", scheduler)
