@@ -25,7 +25,7 @@ from armillary.presets import override
 from armillary.progress import Progress, say
 from armillary.sims import make
 from armillary.sims.words import lexicon
-from armillary.sims.words.facts import ORDERED, WORLDS, Facts, altered, lost
+from armillary.sims.words.facts import ORDERED, Facts, altered, lost
 from armillary.sims.words.tell import Length, chosen, tell
 from armillary.store import save_folder, write_text
 from armillary.text.hashed import words
@@ -33,6 +33,8 @@ from armillary.text.small import FAMILY, SmallConfig, SmallEncoder
 from armillary.text.small_network import SmallNetwork, pieces
 from armillary.text.upsample_small import to_rows
 
+# The worlds that `text-small` was made of: more would be other weights.
+TRAINED = ("tabletop", "physics", "rooms", "driving")
 LENGTHS: tuple[Length, ...] = ("short", "middle", "long")
 MARKS = 4096  # rows that marks are hashed to
 MODIFIERS = "bright deep jet snow rose leaf grass coloured passenger delivery long thin plain brown even clear".split()
@@ -257,13 +259,13 @@ def save(net: SmallNetwork, out: str | Path, facts: dict[str, Any]) -> Path:
 def run(out: str | Path, config: TextConfig | None = None) -> dict[str, Any]:
     """Train, measure on scenes and wordings that were held out, write the folder; gives the figures."""
     c, began = config or TextConfig(), time.process_time()
-    pools = {w: scenes_of(w, c.scenes) for w in WORLDS}
+    pools = {w: scenes_of(w, c.scenes) for w in TRAINED}
     net = fit(pools, c)
     spent = round(time.process_time() - began)
     save(net, out, {"recipe": c})
     shown = {w: [to_rows(f) for f in scenes[: c.shown]] for w, scenes in pools.items()}
     encoder = SmallEncoder(out)
-    held = {w: scenes_of(w, 100, HELD_SEED) for w in WORLDS}
+    held = {w: scenes_of(w, 100, HELD_SEED) for w in TRAINED}
     figures = {length: retrieval(encoder, held, length) for length in LENGTHS} | {"one fact": told_apart(encoder, held)}
     save(net, out, {"recipe": c, "held_out": figures, "cpu_s": spent})
     write_text(Path(out) / "scenes.json", json.dumps(shown, separators=(",", ":")) + "\n")

@@ -20,7 +20,7 @@ import numpy as np
 
 from armillary.errors import BadInput
 from armillary.sims.words import lexicon
-from armillary.sims.words.facts import KINDS, MOVES, ORDERED, Fact, Facts, Thing, lost, swap
+from armillary.sims.words.facts import ARMS, DONE, KINDS, MOVES, ORDERED, PLACES, Fact, Facts, Thing, lost, swap
 from armillary.sims.words.read import Reading, read
 from armillary.sims.words.tell import Length, tell
 from armillary.store import read_json, weights_root
@@ -28,8 +28,8 @@ from armillary.text.keep import LIMIT, Fits, faithful, sentence
 from armillary.text.prompt import check_prompt
 from armillary.text.small import SmallEncoder
 
-MOTION = ("push", "shove", "move")
-PLACES = ("left of", "behind")
+MOTION = (*DONE, "move")
+WHERE = ("left of", "behind")
 TRAFFIC = ("ahead", "oncoming", "following")
 TRIES = 6  # wordings of one scene
 
@@ -49,7 +49,8 @@ def from_rows(world: str, rows: Sequence[Sequence[Any]]) -> Facts:
 @dataclass
 class SmallUpsampler:
     """Args:
-    folder: with the text encoder and its `scenes.json`; the shipped one when None.
+    folder: with the text encoder and its `scenes.json`; the shipped one when None. For worlds that it has no scenes of there are the
+        shipped `text-scenes`.
     nearest: take the scene nearest to the prompt; otherwise one drawn by the prompt's letters.
     """
 
@@ -71,10 +72,13 @@ class SmallUpsampler:
     @functools.cached_property
     def scenes(self) -> dict[str, list[Facts]]:
         """World -> scenes that were played."""
-        held = read_json(self._folder / "scenes.json")
-        if not isinstance(held, dict):
-            raise BadInput(f"{self._folder}/scenes.json holds no scenes.")
-        return {world: [from_rows(world, rows) for rows in scenes] for world, scenes in held.items()}
+        out: dict[str, list[Facts]] = {}
+        for folder in (weights_root() / "text-scenes", self._folder):
+            held = read_json(folder / "scenes.json")
+            if not isinstance(held, dict):
+                raise BadInput(f"{folder}/scenes.json holds no scenes.")
+            out |= {world: [from_rows(world, rows) for rows in scenes] for world, scenes in held.items()}
+        return out
 
     def upsample(self, prompt: str, image: np.ndarray | None = None, fits: Fits | None = None) -> str:
         """See `Upsampler.upsample`. It sees no picture, so with one it adds no things and no surroundings."""
@@ -121,7 +125,7 @@ def _same_kind(wanted: Facts, scene: Facts) -> int:
     """How many settings and kinds of events of `wanted` the scene has, so that little has to be changed."""
     settings = {(f.kind, f.way) for f in wanted if KINDS[f.kind].single and f.kind in ("experiment", "move")}
     have = {(f.kind, f.way) for f in scene}
-    kinds = {f.kind for f in wanted if f.kind in ORDERED or f.kind == "push"}
+    kinds = {f.kind for f in wanted if f.kind in ORDERED or f.kind in DONE}
     return len(settings & have) + len(kinds & {f.kind for f in scene})
 
 
@@ -137,12 +141,12 @@ def joined(wanted: Facts, scene: Facts) -> Facts:
         told.append(f)
     own = list(scene.facts)
     moved = [f for f in told if f.kind in MOTION]
-    if moved and scene.world == "tabletop":
+    if moved and scene.world in ARMS:
         replaced = [f for f in own if f.kind in MOTION]
         told = [replace(f, way=f.way or _way(f, replaced)) for f in told]
-        own = [f for f in own if f.kind not in (*MOTION, *PLACES)]
+        own = [f for f in own if f.kind not in (*MOTION, *WHERE)]
         # A thing that is pushed along needs one that is pushed; the arm begins.
-        if any(f.kind == "shove" for f in told) and not any(f.kind == "push" for f in told):
+        if any(f.kind == "shove" for f in told) and not any(f.kind in DONE and f.kind != "shove" for f in told):
             first = next(f for f in told if f.kind == "shove")
             told.append(Fact("push", whom=first.who, way=first.way))
     for f in told:
@@ -152,14 +156,14 @@ def joined(wanted: Facts, scene: Facts) -> Facts:
             own = [o for o in own if o.kind not in ("pace", "bend", "turn", "reach")]
         if f.kind in TRAFFIC:
             own = [o for o in own if o.kind != f.kind and not (o.kind in TRAFFIC and o.who == f.who)]
-        if f.kind in PLACES:
-            own = [o for o in own if o.kind not in PLACES]
+        if f.kind in WHERE:
+            own = [o for o in own if o.kind not in WHERE]
         if f.kind in ("face", "reach", "strike", "throw"):
             own = [o for o in own if o.kind != f.kind]
         if f.kind == "on":
             own = [o for o in own if o.kind != "on" or {o.who, o.whom}.isdisjoint({f.who, f.whom}) or o == f]
     facts = Facts(scene.world, tuple(dict.fromkeys([*own, *told])))
-    if facts.world in MOVES and facts.world != "tabletop" and not facts.way("move"):
+    if facts.world in MOVES and facts.world not in ARMS and not facts.way("move"):
         facts = replace(facts, facts=(*facts.facts, Fact("move", way=MOVES[facts.world][0])))
     return facts
 
@@ -186,7 +190,8 @@ def _named(wanted: Facts, scene: Facts) -> tuple[Facts, dict[Thing, Thing]]:
 
         def alike(t: Thing, thing: Thing = thing, roles: set[tuple[str, str]] = roles) -> float:
             same = (bool(thing.colour) and t.colour == thing.colour) + (bool(thing.shape) and t.shape == thing.shape)
-            return 3.0 * len(roles & _role(scene, t)) + same
+            sort = bool(thing.shape) and (thing.shape in PLACES) == (t.shape in PLACES)  # no place stands in for a thing
+            return 3.0 * len(roles & _role(scene, t)) + same + 9.0 * sort
 
         place = max(free, key=alike, default=None)
         whole = Thing(thing.colour or (place.colour if place else ""), thing.shape or (place.shape if place else ""))

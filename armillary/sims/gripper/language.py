@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from armillary.sims.base import SceneObject
+from armillary.sims.gripper.story import neighbours
 from armillary.sims.gripper.tasks import Task
 from armillary.sims.gripper.things import Target
-from armillary.sims.language import TOWARDS, article, direction, listed
+from armillary.sims.language import STILL, TOWARDS, direction, relations
+from armillary.sims.words import lexicon
+from armillary.sims.words.facts import GRIPPER, Fact, Facts, Thing
 
-STILL = 0.015  # metres: a thing that has moved less has not moved
+SHAPES = lexicon.SHAPES[GRIPPER]
 # Kind of task -> sentences. `thing`, `other` and `target` stand with their article; `in` is `in` or `on`, `into` `into` or `onto`.
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "push": (
@@ -63,19 +66,6 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "hold {thing} above the table",
     ),
 }
-# Shape or target -> what else it is called.
-NAMES: dict[str, tuple[str, ...]] = {
-    "block": ("block", "cube", "box"),
-    "bar": ("bar", "long block", "stick"),
-    "cylinder": ("cylinder", "can"),
-    "ball": ("ball", "sphere"),
-    "cup": ("cup", "mug", "beaker"),
-    "ring": ("ring", "hoop"),
-    "pill": ("pill", "capsule"),
-    "plate": ("plate", "dish"),
-    "bin": ("bin", "open box", "crate"),
-    "zone": ("zone", "square", "patch"),
-}
 IN = {"plate": ("on", "onto"), "bin": ("in", "into"), "zone": ("on", "onto")}
 
 
@@ -83,7 +73,7 @@ def instructions(task: Task, objects: Sequence[SceneObject], targets: Sequence[T
     """The same task in all wordings, the plainest first: every sentence with every name of what it speaks of."""
 
     def names(colour: str, kind: str) -> tuple[str, ...]:
-        return tuple(f"the {colour} {name}" for name in NAMES[kind])
+        return tuple(f"the {colour} {name}" for name in SHAPES[kind] if not lexicon.held(name))
 
     thing = objects[task.thing]
     things = names(thing.colour, thing.shape)
@@ -103,42 +93,42 @@ def instructions(task: Task, objects: Sequence[SceneObject], targets: Sequence[T
     return tuple(dict.fromkeys(made))
 
 
-def caption(sim: Any) -> str:
-    """What was seen since the reset of a `Gripper`: what was set down where, what is in the hand, what was pushed, what lies about."""
-    things, targets = sim.objects, sim.targets
-    deeds = list(dict.fromkeys(sim.deeds))
-    said, told = [], set()
-    for deed in deeds:
-        name = things[deed.thing].name
-        told.add(name)
-        if deed.target >= 0:
-            target = targets[deed.target]
-            said.append(f"puts the {name} {IN[target.kind][0]} the {target.name}")
-            told.add(target.name)
-        elif deed.other >= 0:
-            said.append(f"puts the {name} on the {things[deed.other].name}")
-            told.add(things[deed.other].name)
-        else:
-            said.append(f"picks the {name} up and sets it down")
-    for k in range(len(things)):
-        if k in sim.carried or sim.held[k]:
-            verb = "grasps" if k not in sim.carried else "lifts" if sim.held[k] else "drops"
-            again = bool(deeds) and deeds[-1].thing == k
-            said.append(f"{verb} it again" if again else f"{verb} the {things[k].name}")
-            told.add(things[k].name)
-    shift = sim.places[:, :2] - sim.begin[:, :2]
+def facts(sim: Any) -> Facts:
+    """What was seen since the reset of a `Gripper`: what was set down where, what is in the hand, what was pushed, what lies where."""
+    story = sim.story
+    things = [Thing(o.colour, o.shape) for o in sim.objects]
+    targets = [Thing(t.colour, t.kind) for t in sim.targets]
+    done: list[Fact] = []
+    about: set[int] = set()  # whose motion has been told, or follows from what has been
+    for deed in dict.fromkeys(story.deeds):
+        about |= {deed.thing, deed.other}
+        place = targets[deed.target] if deed.target >= 0 else things[deed.other] if deed.other >= 0 else None
+        thing = things[deed.thing]
+        done.append(Fact("put", thing, place) if place else Fact("set down", whom=thing))
+    for k, thing in enumerate(things):
+        if k in story.carried or sim.held[k]:
+            kind = "grasp" if k not in story.carried else "lift" if sim.held[k] else "drop"
+            done.append(Fact(kind, whom=thing))
+            about.add(k)
+    shift = sim.places[:, :2] - story.begin[:, :2]
     far = np.hypot(shift[:, 0], shift[:, 1])
-    pushed: dict[str, list[str]] = {}
-    for k in np.argsort(-far, kind="stable"):
-        if things[k].name not in told and far[k] >= STILL:
-            pushed.setdefault(direction(shift[k]), []).append(f"the {things[k].name}")
-            told.add(things[k].name)
-    what = ", then ".join(said)
-    if pushed:
-        pushes = f"pushes {listed([f'{listed(names)} {TOWARDS[side]}' for side, names in pushed.items()])}"
-        what = f"{what} and {pushes}" if what else pushes
-    if not what:
-        what = "moves about without moving anything" if sim.travelled > 0.05 else "holds still"
-    rest = [article(it.name) for it in (*things, *targets) if it.name not in told]
-    nearby = f"; {listed(rest)} {'is' if len(rest) == 1 else 'are'} nearby" if rest else ""
-    return f"A robot arm with a gripper over {article(sim.scene.table)} table {what}{nearby}."
+    moved = [int(k) for k in np.argsort(-far, kind="stable") if k not in about and far[k] >= STILL]
+    near = neighbours(sim) - story.near
+    for k in moved:
+        way, by = direction(shift[k]), story.shoved.get(k)
+        if not story.handled[k] and by is not None and (by in about or (by in moved and story.handled[by])):
+            done.append(Fact("shove", things[by], things[k], way))
+        elif story.handled[k] or by is not None:  # what is neither fell, or slid off what fell
+            done.append(Fact("push", whom=things[k], way=way))
+            done += [Fact("gather", things[k], things[o]) for a, o in sorted(near) if a == k and o not in moved][:1]
+    if not done:
+        done.append(Fact("move", way="hover" if story.travelled > 0.05 else "rest"))
+    begin = np.concatenate([story.begin[:, :2], np.array([t.place for t in sim.targets])])
+    now = np.concatenate([sim.places[:, :2], begin[len(things) :]])
+    told = [*(Fact("there", t) for t in (*things, *targets)), *done, *relations([*things, *targets], begin, now)]
+    told.append(Fact("table", way=sim.scene.table))
+    x, y, _ = sim.scene.light.position
+    light = "above" if np.hypot(x, y) < 0.35 else "left" if x < -0.45 else "right" if x > 0.45 else ""
+    if light and len(sim.scene.light.lamps) == 1:
+        told.append(Fact("light", way=light))
+    return Facts(GRIPPER, tuple(dict.fromkeys(told)))

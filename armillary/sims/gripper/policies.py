@@ -13,7 +13,10 @@ import numpy as np
 from armillary.sims.base import Policy
 from armillary.sims.gripper import tasks as gripper_tasks
 from armillary.sims.gripper.skills import Hand, carry, push, release, take
+from armillary.sims.gripper.state import height
 from armillary.sims.gripper.tasks import TASKS, Task
+from armillary.sims.gripper.things import TARGETS
+from armillary.sims.language import SIDES
 
 AFTER = 4  # frames that a solved task is left standing before the next one
 
@@ -43,7 +46,7 @@ def _do(hand: Hand, task: Task, done: bool) -> np.ndarray:
     if other:  # first put down what is still in the hand
         return carry(hand, other[0], np.array([*hand.sim.places[other[0], :2], 0.0]))
     if task.kind == "push":
-        way = np.array(gripper_tasks.SIDES[task.side])
+        way = np.array(SIDES[task.side])
         return push(hand, task.thing, way)
     if task.kind == "gather":
         way = hand.sim.places[task.other, :2] - hand.sim.places[task.thing, :2]
@@ -55,10 +58,10 @@ def _do(hand: Hand, task: Task, done: bool) -> np.ndarray:
         return hand.towards(np.array([*hand.sim.tip[:2], 0.17]), grip=-1.0)
     if task.kind == "place":
         target = hand.sim.targets[task.target]
-        floor = gripper_tasks.TARGETS[target.kind][1]
+        floor = TARGETS[target.kind][1]
         return carry(hand, task.thing, np.array([*target.place, floor]))
     under = hand.sim.places[task.other]
-    return carry(hand, task.thing, np.array([*under[:2], under[2] + gripper_tasks.height(hand.sim, task.other)]))
+    return carry(hand, task.thing, np.array([*under[:2], under[2] + height(hand.sim, task.other)]))
 
 
 def play(sim: Any, rng: np.random.Generator) -> np.ndarray:

@@ -23,44 +23,16 @@ from armillary.sims.gripper import language as gripper_language
 from armillary.sims.gripper import policies as gripper_policies
 from armillary.sims.gripper import scene as gripper_scene
 from armillary.sims.gripper import tasks as gripper_tasks
-from armillary.sims.gripper.things import AREA, Target
+from armillary.sims.gripper.actions import EE, FPS, JOINTS, LEAD, PART, REACH, SPEED, TURN
+from armillary.sims.gripper.story import Story
+from armillary.sims.gripper.things import Target
 from armillary.sims.pictures import Pictured
 from armillary.sims.raycast import Raycaster
-from armillary.types import ActionSpec
+from armillary.sims.words.facts import Facts
+from armillary.sims.words.tell import tell
 
-FPS = 10.0
 TICKS, SUBSTEPS = 5, 10  # control ticks a frame, physics steps a tick: 50 x 2 ms = 0.1 s
 TRIES = 8  # scenes that a seed draws at most
-SPEED, TURN, PART = 0.5, 4.0, 0.3  # of a full command: m/s of the tip along each axis, rad/s, m/s of the gap
-LEAD = 0.03  # metres that the commanded tip, or gap, may run ahead of a blocked one
-LOWEST, HIGHEST = gripper_arm.TOUCH + 0.003, 0.27  # metres: of the tip under `ee` commands
-REACH = np.array([[-AREA[0] - 0.01, -AREA[1] - 0.01, LOWEST], [AREA[0] + 0.01, AREA[1] + 0.01, HIGHEST]])
-
-EE = ActionSpec(
-    names=("ee_vx", "ee_vy", "ee_vz", "ee_vyaw", "gripper_v"),
-    units=(f"{SPEED} m/s", f"{SPEED} m/s", f"{SPEED} m/s", f"{TURN} rad/s", f"{PART} m/s"),
-    frame="world",
-    rate=FPS,
-    mode="delta",
-    low=(-1.0,) * 5,
-    high=(1.0,) * 5,
-    mean=(0.0,) * 5,
-    std=(1.0,) * 5,
-)
-# As single precision has them, so that a recorded action at a bound lies within it.
-_LOW = tuple(float(np.float32(v)) for v in (*gripper_arm.LOW, 0.0))
-_HIGH = tuple(float(np.float32(v)) for v in (*gripper_arm.HIGH, gripper_arm.OPEN))
-JOINTS = ActionSpec(
-    names=(*gripper_arm.JOINTS, "gap"),
-    units=("rad",) * 6 + ("m",),
-    frame="base",
-    rate=FPS,
-    mode="absolute",
-    low=_LOW,
-    high=_HIGH,
-    mean=tuple((a + b) / 2 for a, b in zip(_LOW, _HIGH)),
-    std=tuple((b - a) / 4 for a, b in zip(_LOW, _HIGH)),
-)
 
 
 class Gripper(Pictured):
@@ -116,11 +88,8 @@ class Gripper(Pictured):
                 break
         self.rays = Raycaster(self.model, self.data, self.scene.looks, self.scene.light, self.smooth)
         self.gl: Any = None
-        self.begin = self.places.copy()
-        self.deeds: list[gripper_tasks.Deed] = []  # what has been set down, in that order
-        self.carried: list[int] = []  # things that have been lifted and not been set down yet
-        self.travelled, self.steps = 0.0, 0
-        self.memory = {}
+        self.story = Story.of(self)
+        self.seed, self.steps, self.memory = int(seed), 0, {}
         self.task = gripper_tasks.draw(self, kind, rng)
 
     def _build(self, rng: np.random.Generator, shapes: tuple[str, ...]) -> None:
@@ -165,7 +134,7 @@ class Gripper(Pictured):
             raise BadInput(f"This gripper takes {self.spec.dim} finite numbers ({', '.join(self.spec.names)}); got {action!r}.")
         action = np.clip(action, self.spec.low, self.spec.high)
         goal = self.joint_goal(action) if self.actions == "ee" else action
-        before, was = gripper_tasks.potential(self, self.task), self.tip.copy()
+        before, was, stood = gripper_tasks.potential(self, self.task), self.tip.copy(), self.places.copy()
         # A joint's target moves no faster than the joint can, so that every command is a motion the servos can follow.
         most = np.array([*gripper_arm.RATE, 10.0]) / FPS
         goal = np.clip(goal, self.commanded - most, self.commanded + most)
@@ -180,8 +149,7 @@ class Gripper(Pictured):
         self.commanded = goal
         self.mj.mj_forward(self.model, self.data)
         self.steps += 1
-        self.travelled += float(np.linalg.norm(self.tip - was))
-        self._note_deeds()
+        self.story.note(self, was, stood)
         return float(gripper_tasks.potential(self, self.task) - before), gripper_tasks.solved(self, self.task)
 
     def joint_goal(self, command: np.ndarray) -> np.ndarray:
@@ -215,16 +183,6 @@ class Gripper(Pictured):
             for k, pad in enumerate(self.pads):
                 by[k, of[(a == pad) & (of >= 0)]] = True
         self.held = by[0] & by[1]
-
-    def _note_deeds(self) -> None:
-        """What has been lifted off what it lay on, and what has been set down."""
-        for k in np.flatnonzero(self.held):
-            stands = any(self.touching(int(k), other) for other in range(-1, len(self.objects)) if other != k)
-            if k not in self.carried and gripper_tasks.below(self, int(k)) > 0.02 and not stands:
-                self.carried.append(int(k))
-        for k in [k for k in self.carried if gripper_tasks.at_rest(self, k)]:
-            self.carried.remove(k)
-            self.deeds.append(gripper_tasks.set_down(self, k))
 
     # What is so -------------------------------------------------------------------------------------------------------------------
 
@@ -272,8 +230,13 @@ class Gripper(Pictured):
         return gripper_language.instructions(self.task, self.objects, self.targets)
 
     @property
+    def facts(self) -> Facts:
+        """What has been so since the reset; the camera is left open."""
+        return gripper_language.facts(self)
+
+    @property
     def caption(self) -> str:
-        return gripper_language.caption(self)
+        return tell(self.facts, "long", self.seed)
 
     def state(self) -> np.ndarray:
         return np.array([*self.tip, self.yaw, *self.data.qpos[:6], self.gap], np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from armillary.sims.gripper import arm as gripper_arm
-from armillary.sims.gripper.tasks import below, half_width, height
+from armillary.sims.gripper.state import below, half_width, height
 from armillary.sims.gripper.things import WIDEST
 
 HOVER = 0.075  # metres over a thing from which the hand comes down on it

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from armillary.sims.base import SceneObject
-from armillary.sims.gripper.things import AREA, SHAPES, TARGETS, Target, radius
+from armillary.sims.gripper.state import (
+    GAP,
+    World,
+    at_rest,
+    below,
+    between,
+    inside,
+    off_target,
+    to_side,
+    upon,
+)
+from armillary.sims.gripper.things import AREA, SHAPES, radius
 from armillary.sims.language import SIDES
 
-BORDER = 0.065  # metres from the area's edge to a thing's centre that count as at that side
-GAP = 0.025  # metres between two things (the circles that hold them) that count as next to each other
 LIFTED = 0.08  # metres under a thing that count as lifted
 HELD, SOLVED = 0.05, 0.10  # bonuses of the potential
 
@@ -36,36 +43,6 @@ class Task:
     other: int = -1
     target: int = -1
     side: str = ""
-
-
-@dataclass(frozen=True)
-class Deed:
-    """A thing that was set down: in or on a target, on another thing, or, both being -1, on the table."""
-
-    thing: int
-    target: int = -1
-    other: int = -1
-
-
-class World(Protocol):
-    """What tasks need to know of the simulator."""
-
-    objects: tuple[SceneObject, ...]
-    targets: tuple[Target, ...]
-    held: np.ndarray
-    touched: np.ndarray
-
-    @property
-    def tip(self) -> np.ndarray: ...
-
-    @property
-    def places(self) -> np.ndarray: ...
-
-    def axes(self, k: int) -> np.ndarray: ...
-
-    def speed(self, k: int) -> float: ...
-
-    def touching(self, k: int, other: int) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -105,78 +82,6 @@ def potential(sim: World, task: Task) -> float:
         return SOLVED
     value = -kind.left(sim, task) - 0.3 * float(np.linalg.norm(sim.tip - sim.places[task.thing]))
     return value + HELD * float(kind.carries and sim.held[task.thing])
-
-
-# What is so -----------------------------------------------------------------------------------------------------------------------
-
-
-def height(sim: World, k: int) -> float:
-    """Half of thing `k`'s height as it lies now, metres."""
-    return half_width(sim.objects[k], sim.axes(k), np.array([0.0, 0.0, 1.0]))
-
-
-def half_width(thing: SceneObject, axes: np.ndarray, way: np.ndarray) -> float:
-    """Half of a thing's extent along the unit vector `way`; `axes`: its own axes as columns."""
-    x, y, z = thing.size
-    a, b, c = np.abs(way @ axes)
-    if thing.shape == "ball":
-        return x
-    if thing.shape == "pill":
-        return float(y + (x - y) * a)
-    if SHAPES[thing.shape].round:
-        return float(x * np.sqrt(max(0.0, 1.0 - c * c)) + z * c)
-    return float(x * a + y * b + z * c)
-
-
-def below(sim: World, k: int) -> float:
-    """Metres between the table and the thing's lowest point."""
-    return float(sim.places[k, 2]) - height(sim, k)
-
-
-def at_rest(sim: World, k: int) -> bool:
-    return not sim.touched[k] and sim.speed(k) < 0.03
-
-
-def to_side(sim: World, k: int, side: str) -> float:
-    """Metres that thing `k` has to go to the zone at a side; zero or less inside it."""
-    towards = np.array(SIDES[side])
-    edge = AREA[0] if towards[0] else AREA[1]
-    return float(edge - BORDER - sim.places[k, :2] @ towards)
-
-
-def between(sim: World, k: int, other: int) -> float:
-    """Metres between the outlines of two things, as circles seen from above."""
-    apart = float(np.hypot(*(sim.places[k, :2] - sim.places[other, :2])))
-    along = (sim.places[other, :2] - sim.places[k, :2]) / max(apart, 1e-6)
-    way = np.array([*along, 0.0])
-    return apart - half_width(sim.objects[k], sim.axes(k), way) - half_width(sim.objects[other], sim.axes(other), way)
-
-
-def off_target(sim: World, k: int, target: int) -> float:
-    return float(np.hypot(*(sim.places[k, :2] - sim.targets[target].place)))
-
-
-def inside(sim: World, k: int, target: int) -> bool:
-    """Whether the thing's centre is over the target and the thing lies on it."""
-    place = sim.targets[target]
-    over = np.abs(sim.places[k, :2] - place.place)
-    within = bool((over < place.reach).all()) if place.kind != "plate" else float(np.hypot(*over)) < place.reach
-    return within and below(sim, k) < TARGETS[place.kind][1] + 0.008
-
-
-def upon(sim: World, k: int, other: int) -> bool:
-    """Whether thing `k` stands on another thing."""
-    off = float(np.hypot(*(sim.places[k, :2] - sim.places[other, :2])))
-    rise = sim.places[k, 2] - sim.places[other, 2]
-    return sim.touching(k, other) and off < radius(sim.objects[other]) and rise > 0.6 * (height(sim, k) + height(sim, other))
-
-
-def set_down(sim: World, k: int) -> Deed:
-    """Where thing `k` rests now."""
-    for other in range(len(sim.objects)):
-        if other != k and upon(sim, k, other):
-            return Deed(k, other=other)
-    return Deed(k, next((t for t in range(len(sim.targets)) if inside(sim, k, t)), -1))
 
 
 # The kinds ------------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-WORLDS = ("tabletop", "physics", "rooms", "driving")  # simulators that have `facts`
+GRIPPER = "tabletop-gripper"
+ARMS = ("tabletop", GRIPPER)  # where an arm does things
+WORLDS = ("tabletop", "physics", "rooms", "driving", GRIPPER)  # whose facts are told and read
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class Fact:
 
     Args:
         kind: a name in `KINDS`.
-        who: the thing it is about, or that acts; None where the world's own actor does (the arm, the camera, the car).
-        whom: the thing acted upon, or related to.
+        who: the thing it is about, or that acts; None where the world's own actor does (the arm, the camera, the car). Of `put` and
+            `gather` it is the thing that was moved.
+        whom: the thing acted upon, or related to; of `put` and `gather` where that was brought.
         way: a direction, or the value of a setting.
     """
 
@@ -66,6 +69,12 @@ KINDS: dict[str, Kind] = {
     "on": Kind(("who", "whom")),
     "push": Kind(("whom", "way"), ways=SIDES),
     "shove": Kind(("who", "whom", "way"), ways=SIDES),
+    "put": Kind(("who", "whom")),
+    "gather": Kind(("who", "whom")),  # pushed next to
+    "set down": Kind(("whom",)),  # lifted and put back on the table
+    "lift": Kind(("whom",)),  # and still in the air
+    "grasp": Kind(("whom",)),
+    "drop": Kind(("whom",)),
     "strike": Kind(("who", "whom")),
     "throw": Kind(("who", "whom")),
     "face": Kind(("whom",)),
@@ -87,9 +96,22 @@ KINDS: dict[str, Kind] = {
     "camera": Kind(("way",), True),
 }
 # A thing cannot be on either side of a relation.
-ORDERED = ("left of", "behind", "on", "shove", "strike", "throw")
-MOVES = {"tabletop": ("roam", "rest"), "rooms": ("walk", "stand"), "driving": ("drive", "halt")}
-STILL = ("roam", "rest")  # moves of an arm that pushes nothing
+ORDERED = ("left of", "behind", "on", "shove", "strike", "throw", "put", "gather")
+# Where a setting has other values than `KINDS` says.
+OWN_WAYS = {
+    (GRIPPER, "table"): (
+        "grey", "wooden", "checkered", "white", "dark", "marble", "striped", "dotted", "woven", "tiled",
+    ),
+}  # fmt: skip
+PLACES = ("plate", "bin", "zone")  # shapes of what things are put in or on, and which stay where they are
+DONE = ("put", "set down", "grasp", "lift", "drop", "push", "gather", "shove")  # what an arm does, or sets off
+MOVES = {"tabletop": ("roam", "rest"), "rooms": ("walk", "stand"), "driving": ("drive", "halt"), GRIPPER: ("hover", "rest")}
+STILL = ("roam", "hover", "rest")  # moves of an arm that does nothing
+
+
+def ways_of(world: str, kind: str) -> tuple[str, ...]:
+    """Values of a setting, or of a direction, that a world knows."""
+    return OWN_WAYS.get((world, kind), KINDS[kind].ways)
 
 
 @dataclass(frozen=True)
@@ -159,7 +181,7 @@ def contradicted(wanted: Facts, said: Facts) -> list[Fact]:
 
 def _clash(w: Fact, s: Fact, said: Facts) -> bool:
     pushed = {"push", "shove"}
-    if (w.kind in pushed and s.kind == "move" and s.way in STILL) or (s.kind in pushed and w.kind == "move" and w.way in STILL):
+    if (w.kind in DONE and s.kind == "move" and s.way in STILL) or (s.kind in DONE and w.kind == "move" and w.way in STILL):
         return True
     if w.kind != s.kind:
         return False
@@ -167,6 +189,8 @@ def _clash(w: Fact, s: Fact, said: Facts) -> bool:
         return bool(w.way and s.way and w.way != s.way)
     if w.kind in ORDERED and w.who and w.whom and s.who == w.whom and s.whom == w.who:
         return True
+    if w.kind == "put" and w.who == s.who and w.who and w.whom and s.whom and not w.whom.fits(s.whom):
+        return not any(agrees(w, x) for x in said)
     same = w.whom == s.whom and (w.who == s.who or w.who is None)
     return bool(w.kind in pushed and same and w.way and s.way and w.way != s.way and not any(agrees(w, x) for x in said))
 
@@ -186,8 +210,8 @@ def altered(facts: Facts, rng: np.random.Generator, colours: tuple[str, ...], sh
         options += [("colour", thing), ("shape", thing)]
     if len(things) > 1:
         options += [("exchange", None)] * 3
-    options += [("turn round", f) for f in facts if f.kind in ORDERED and f.who and f.whom] * 2
-    options += [("way", f) for f in facts if f.way in KINDS[f.kind].ways] * 2
+    options += [("turn round", f) for f in facts if f.kind in ORDERED and f.who and f.whom and _alike(f.who, f.whom)] * 2
+    options += [("way", f) for f in facts if f.way in ways_of(facts.world, f.kind)] * 2
     while options:
         what, it = options.pop(int(rng.integers(len(options))))
         if what == "colour" and isinstance(it, Thing):
@@ -195,7 +219,7 @@ def altered(facts: Facts, rng: np.random.Generator, colours: tuple[str, ...], sh
             new = replace(it, colour=free[int(rng.integers(len(free)))]) if free else it
             made = swapped(facts, it, new)
         elif what == "shape" and isinstance(it, Thing):
-            free = [s for s in shapes if s != it.shape]
+            free = [s for s in shapes if s != it.shape and _alike(it, Thing("", s))]
             made = swapped(facts, it, replace(it, shape=free[int(rng.integers(len(free)))])) if free else facts
         elif what == "exchange":
             a, b = (things[int(i)] for i in rng.permutation(len(things))[:2])
@@ -204,7 +228,7 @@ def altered(facts: Facts, rng: np.random.Generator, colours: tuple[str, ...], sh
         elif what == "turn round" and isinstance(it, Fact):
             made = replace(facts, facts=tuple(replace(f, who=f.whom, whom=f.who) if f == it else f for f in facts))
         elif isinstance(it, Fact):
-            ways = [w for w in KINDS[it.kind].ways if w != it.way]
+            ways = [w for w in ways_of(facts.world, it.kind) if w != it.way]
             way = ways[int(rng.integers(len(ways)))]
             made = replace(facts, facts=tuple(replace(f, way=way) if f == it else f for f in facts))
         else:
@@ -212,3 +236,8 @@ def altered(facts: Facts, rng: np.random.Generator, colours: tuple[str, ...], sh
         if set(made) != set(facts):
             return made
     return facts
+
+
+def _alike(a: Thing, b: Thing) -> bool:
+    """Whether both are things, or both places to put things."""
+    return (a.shape in PLACES) == (b.shape in PLACES)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from armillary.sims.words.facts import GRIPPER
+
 COLOURS: dict[str, tuple[str, ...]] = {
     "red": ("red", "bright red", "crimson", "scarlet", "ruby", "~cherry red", "~deep red"),
     "green": ("green", "leaf green", "emerald", "grass-coloured", "jade", "~forest green", "~dark green"),
@@ -48,15 +50,29 @@ SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
         "car": ("car", "automobile", "passenger car", "sedan", "~small car"),
         "van": ("van", "delivery van", "transporter", "~tall van"),
     },
+    GRIPPER: {
+        "block": ("block", "cube", "box", "~square block"),
+        "bar": ("bar", "long block", "stick", "~long bar"),
+        "cylinder": ("cylinder", "can", "~short cylinder"),
+        "ball": ("ball", "sphere", "~round ball"),
+        "cup": ("cup", "mug", "beaker", "~drinking cup"),
+        "ring": ("ring", "hoop", "~round ring"),
+        "pill": ("pill", "capsule", "~rounded rod"),
+        "plate": ("plate", "dish", "~round plate"),
+        "bin": ("bin", "open box", "crate", "~square bin"),
+        "zone": ("zone", "square", "patch", "~painted square"),
+    },
 }
 WORLD_COLOURS = {
     "tabletop": ("red", "green", "blue", "yellow"),
     "physics": tuple(COLOURS),
     "rooms": tuple(COLOURS),
     "driving": tuple(c for c in COLOURS if c != "pink"),
+    GRIPPER: tuple(COLOURS),
 }
 ACTORS = {
     "tabletop": ("robot arm", "arm", "robot", "mechanical arm", "~manipulator", "~robotic arm"),
+    GRIPPER: ("robot arm with a gripper", "gripper arm", "robot arm", "robot", "arm", "~robot hand", "~grasping arm"),
     "physics": (),
     "rooms": ("camera", "viewer", "~observer"),
     "driving": ("car", "ego car", "vehicle", "~driver's car"),
@@ -70,6 +86,15 @@ VERBS: dict[str, tuple[str, ...]] = {
     "lie": ("lie", "be", "rest", "~be placed", "~sit"),
     "stay": ("stay where it is", "stay in place", "remain untouched", "~keep its place"),
     "stays": ("stay where they are", "stay in place", "remain untouched", "~keep their places"),
+    "put": ("put", "place", "lay", "~deposit"),
+    "lift": ("lift", "pick up", "raise", "~hoist"),
+    "grasp": ("grasp", "grip", "take hold of", "~seize"),
+    "drop": ("drop", "let go of", "release", "~let loose"),
+    "hover": (
+        "move about without moving anything",
+        "wander over the table without moving anything",
+        "~roam about, moving nothing",
+    ),
     "roam": (
         "move about without pushing anything",
         "sweep through the tray and touch nothing",
@@ -144,6 +169,13 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         "grey": ("grey", "plain grey", "gray", "~stone-grey"),
         "wooden": ("wooden", "brown wooden", "oak", "~wood-grained"),
         "checkered": ("checkered", "chequered", "~checkerboard"),
+        "white": ("white", "plain white", "~chalk-white"),
+        "dark": ("dark", "black", "~nearly black"),
+        "marble": ("marble", "polished marble", "~marbled"),
+        "striped": ("striped", "stripy", "~banded"),
+        "dotted": ("dotted", "spotted", "~dot-patterned"),
+        "woven": ("woven", "cloth-covered", "~fabric-covered"),
+        "tiled": ("tiled", "brick-patterned", "~tile-topped"),
     },
     "floor": {
         "wood": ("on a wooden floor", "on wooden boards", "~on a floor of wood"),
@@ -167,12 +199,25 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         "night": ("at night", "in the dark", "by night", "~in the dark of night"),
     },
 }
+# Where a thing is put -> how it gets there; "" is another thing.
+INTO: dict[str, tuple[str, ...]] = {
+    "bin": ("in", "into", "~inside"),
+    "plate": ("on", "onto", "~upon"),
+    "zone": ("on", "onto", "~upon"),
+    "": ("on", "on top of", "onto", "~upon"),
+}
+BESIDE = ("next to", "beside", "close to", "~alongside")
 # Camera name of a world -> how a caption says it.
 CAMERAS: dict[str, dict[str, tuple[str, ...]]] = {
     "tabletop": {
         "front": ("from the front by a fixed camera", "by a fixed camera in front", "~by a still camera that faces the tray"),
         "side": ("from the side by a fixed camera", "by a fixed camera at the side", "~by a still camera beside the tray"),
         "wrist": ("by the camera on the wrist", "by a camera on the arm", "~by a camera that moves with the gripper"),
+    },
+    GRIPPER: {
+        "front": ("from the front by a fixed camera", "by a fixed camera in front", "~by a still camera that faces the table"),
+        "side": ("from the side by a fixed camera", "by a fixed camera at the side", "~by a still camera beside the table"),
+        "wrist": ("by the camera on the wrist", "by a camera on the arm", "~by a camera that moves with the hand"),
     },
     "physics": {
         "front": (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from armillary.sims.words import patterns_gripper
+
 LONG: dict[str, tuple[str, ...]] = {
+    **patterns_gripper.LONG,
     # What happens on a tabletop
     "push": (
         "{arm} [push] {O} {W}",
@@ -221,6 +224,7 @@ LONG: dict[str, tuple[str, ...]] = {
     "following": ("{S} [follow]", "{S} is behind in the same lane", "~the ego car is followed by {S}"),
 }
 MIDDLE: dict[str, tuple[str, ...]] = {
+    **patterns_gripper.MIDDLE,
     "push": (
         "{Arm} on {table} [push] {O} {W}",
         "on {table}, {Arm} [push] {O} {W}",
@@ -271,6 +275,7 @@ MIDDLE: dict[str, tuple[str, ...]] = {
 }
 
 SHORT: dict[str, tuple[str, ...]] = {
+    **patterns_gripper.SHORT,
     "push": (
         "{Arm} [push] {O} {W}",
         "[push.plain] the {o} {W}",

@@ -12,90 +12,23 @@ Clauses become sentences in an order drawn for each text. A pattern that begins 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from armillary.sims.language import TOWARDS, article, listed
 from armillary.sims.words import lexicon
-from armillary.sims.words.facts import Fact, Facts, Thing
+from armillary.sims.words.facts import ARMS, DONE, GRIPPER, Fact, Facts, Thing
 from armillary.sims.words.patterns import LONG, MIDDLE, SHORT
-from armillary.sims.words.verbs import STATIVE, inflect
+from armillary.sims.words.pen import Pen, Split
 
-PLACE = {"tabletop": ("table",), "driving": ("street", "weather")}  # what the sentence about a place needs to know
+PLACE = {
+    "tabletop": ("table",),
+    GRIPPER: ("table",),
+    "driving": ("street", "weather"),
+}  # what the sentence about a place needs to know
 Length = Literal["short", "middle", "long", "plain"]
-Split = Literal["train", "held"]
-
-
-@dataclass
-class Pen:
-    """What a text is written with: its dice, its tense, and the names it has already used."""
-
-    rng: np.random.Generator
-    split: Split
-    world: str
-    tense: str = "present"
-    names: dict[Thing, str] = field(default_factory=dict)
-    known: set[Thing] = field(default_factory=set)
-
-    def chance(self, p: float) -> bool:
-        return bool(self.rng.random() < p)
-
-    def word(self, entries: Sequence[str]) -> str:
-        """One wording: the plainest in two of five cases; of the held-out split half are held out."""
-        new = [e for e in entries if lexicon.held(e)]
-        if self.split == "held" and new and self.chance(0.5):
-            return lexicon.bare(new[int(self.rng.integers(len(new)))])
-        old = [e for e in entries if not lexicon.held(e)]
-        return old[0] if self.chance(0.4) else old[int(self.rng.integers(len(old)))]
-
-    def pattern(self, entries: Sequence[str]) -> str:
-        """One pattern: of the held-out split always one that is held out, where there is one."""
-        new = [e for e in entries if lexicon.held(e)] if self.split == "held" else []
-        old = new or [e for e in entries if not lexicon.held(e)]
-        return lexicon.bare(old[int(self.rng.integers(len(old)))])
-
-    def name(self, thing: Thing) -> str:
-        """`red block`, the same in the whole text."""
-        if thing not in self.names:
-            shapes = lexicon.SHAPES[self.world]
-            self.names[thing] = f"{self.word(lexicon.COLOURS[thing.colour])} {self.word(shapes[thing.shape])}"
-        return self.names[thing]
-
-    def mention(self, thing: Thing) -> str:
-        """`a red block` at first, `the red block` from then on."""
-        name = self.name(thing)
-        first = thing not in self.known
-        self.known.add(thing)
-        return article(name) if first else f"the {name}"
-
-    def verb(self, key: str, form: str, plural: bool) -> str:
-        entries = lexicon.VERBS.get("stays" if key == "stay" and plural else key, (key.removeprefix("="),))
-        base = self.word(entries)
-        if form:
-            return inflect(base, form)
-        first = base.split(" ")[0]
-        if self.tense == "past":
-            return inflect(base, "pasts" if plural and first == "be" else "past")
-        if self.tense == "progressive" and first not in STATIVE:
-            return ("are " if plural else "is ") + inflect(base, "ing")
-        return inflect(base, "plain" if plural else "s")
-
-    def write(self, pattern: str, slots: dict[str, Callable[[], str]], plural: dict[str, bool] | None = None) -> str:
-        """A pattern with everything in place. Names are drawn from left to right, so that the first one is `a red block`."""
-
-        def filled(match: re.Match[str]) -> str:
-            inner = match.group(1) or match.group(2)
-            if match.group(1):
-                return slots[inner]()
-            verb, _, number = inner.partition(":")
-            key, _, form = verb.partition(".")
-            return self.verb(key, form, bool((plural or {}).get(number)))
-
-        return re.sub(r"\{(\w+)\}|\[([^\]]+)\]", filled, pattern)
 
 
 def tell(facts: Facts, length: Length = "long", seed: int | Sequence[int] = 0, split: Split = "train") -> str:
@@ -129,7 +62,7 @@ def chosen(facts: Facts, length: Length) -> Facts:
         return kept
     main = _main(kept)
     about = {t for f in main for t in (f.who, f.whom) if t is not None}
-    if facts.world in ("tabletop", "physics"):
+    if facts.world in (*ARMS, "physics"):
         about = about or ({kept.things[0]} if facts.world == "physics" and kept.things else set())
     else:
         about = set(kept.things[:1])
@@ -142,6 +75,8 @@ def _main(facts: Facts) -> tuple[Fact, ...]:
     """What a short text is about."""
     if facts.world == "tabletop":
         return facts.of("push")[:1] or facts.of("move")
+    if facts.world == GRIPPER:
+        return facts.of(*(k for k in DONE if k != "shove"))[:1] or facts.of("move")
     if facts.world == "physics":
         return (*facts.of("experiment"), *facts.of("strike", "throw"))
     return (*facts.of("move"), *facts.of("turn", "bend", "pace"))
@@ -201,10 +136,18 @@ def _clauses(pen: Pen, facts: Facts, kinds: Sequence[str]) -> list[str]:
             things = _order(pen, [g.whom for g in group if g.whom is not None])
             if things:
                 more["O"] = _group(pen, things)
+            if kind in ("put", "gather"):
+                more |= _whither(pen, f)
             if kind in ("push", "shove"):
                 more["W"] = lambda f=f: pen.word(lexicon.WAYS["side"][f.way])
             out.append(pen.write(pen.pattern(patterns), more, {"O": len(things) > 1}))
     return out
+
+
+def _whither(pen: Pen, fact: Fact) -> dict[str, Callable[[], str]]:
+    """Slots for where a thing is brought."""
+    place = fact.whom.shape if fact.whom else ""
+    return {"in": lambda: pen.word(lexicon.INTO.get(place, lexicon.INTO[""])), "near": lambda: pen.word(lexicon.BESIDE)}
 
 
 def _things(pen: Pen, facts: Facts) -> str:
@@ -218,7 +161,7 @@ def _long(pen: Pen, facts: Facts) -> list[str]:
     w = facts.world
     settled = all(facts.way(k) for k in PLACE[w]) if w in PLACE else False
     place = [pen.write(pen.pattern(LONG[f"place {w}"]), _slots(pen, facts))] if settled else []
-    events_first = pen.chance(0.35) and w in ("tabletop", "driving", "rooms")
+    events_first = pen.chance(0.35) and w in (*ARMS, "driving", "rooms")
 
     def events() -> list[str]:
         if w == "physics":
@@ -227,7 +170,7 @@ def _long(pen: Pen, facts: Facts) -> list[str]:
             return [*_clauses(pen, facts, ("move", "face", "turn", "reach"))]
         if w == "driving":
             return _clauses(pen, facts, ("move", "pace", "bend"))
-        return _clauses(pen, facts, ("push", "shove", "move"))
+        return _clauses(pen, facts, ("push", "shove", "move") if w == "tabletop" else (*DONE, "move"))
 
     def scenery() -> list[str]:
         shown = facts.things and (w != "physics" or facts.way("floor"))
@@ -260,6 +203,16 @@ def _middle(pen: Pen, facts: Facts) -> list[str]:
     kept = chosen(facts, "middle")
     w = kept.world
     slots = _slots(pen, kept)
+    if w == GRIPPER:
+        first, *others = _clauses(pen, kept, (*DONE, "move"))
+        if kept.way("table"):
+            first = pen.write(pen.pattern(MIDDLE[f"at {w}"]), slots | {"C": lambda: first})
+        about = {t for f in kept.of(*DONE) for t in (f.who, f.whom)}
+        left = [t for t in kept.things if t not in about]
+        if left:
+            last = slots | {"L": _group(pen, _order(pen, left))}
+            others.append(pen.write(pen.pattern(MIDDLE["rest"]), last, {"L": len(left) > 1}))
+        return _joined(pen, [first, *others])
     pushed: dict[str, list[Thing]] = {}
     for f in kept.of("push"):
         assert f.whom is not None
@@ -297,17 +250,20 @@ def _short(pen: Pen, facts: Facts) -> str:
     w, main = kept.world, _main(kept)
     slots = _slots(pen, kept)
     key = f"{w} {kept.way('experiment') or kept.way('move')}"
-    if w == "tabletop" and main and main[0].kind == "push":
-        key = "push"
+    if w in ARMS and main and main[0].kind in DONE:
+        key = main[0].kind
+    if key == "push":
         slots["W"] = lambda: pen.word(lexicon.WAYS["side"][main[0].way])
     first = next((t for f in main for t in (f.whom, f.who) if t is not None), kept.things[0] if kept.things else None)
     if first is not None:
         slots |= {"o": lambda: pen.name(first), "O": lambda: pen.mention(first)}
     for f in main:
-        if f.kind in ("strike", "throw"):
+        if f.kind in ("strike", "throw", "put", "gather"):
             slots |= {
+                "s": lambda f=f: pen.name(f.who or Thing()),
                 "S": lambda f=f: pen.mention(f.who or Thing()),
                 "O": lambda f=f: pen.mention(f.whom or Thing()),
+                **_whither(pen, f),
             }
     patterns = SHORT.get(f"{key} alone", SHORT[key]) if first is None else SHORT[key]
     text = pen.write(pen.pattern(patterns), slots)

@@ -42,6 +42,11 @@ IRREGULAR = {  # base: (third person, past, participle)
     "do": ("does", "did", "done"),
     "shine": ("shines", "shone", "shone"),
     "leave": ("leaves", "left", "left"),
+    "put": ("puts", "put", "put"),
+    "lay": ("lays", "laid", "laid"),
+    "bring": ("brings", "brought", "brought"),
+    "hang": ("hangs", "hung", "hung"),
+    "grip": ("grips", "gripped", "gripped"),
 }
 STATIVE = (
     "be",
@@ -73,7 +78,7 @@ def inflect(base: str, form: str) -> str:
         regular = verb + ("es" if re.search(r"(s|sh|ch|x|z|o)$", verb) else "s")
         word = verb if form == "plain" else IRREGULAR.get(verb, (regular,))[0]
     elif form == "ing":
-        double = verb in ("run", "hit", "sit", "spin", "drop", "slip", "propel", "travel", "stop", "let", "set")
+        double = verb in ("run", "hit", "sit", "spin", "drop", "slip", "propel", "travel", "stop", "let", "set", "put", "grip")
         word = "lying" if verb == "lie" else (verb + verb[-1] if double else stem if verb != "be" else verb) + "ing"
     else:
         regular = verb[:-1] + "ied" if verb.endswith("rry") else stem + "ed"
