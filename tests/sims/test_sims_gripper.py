@@ -80,7 +80,7 @@ def test_rest_is_rest(sim):
             reward, _ = sim.step(np.zeros(5))
         assert np.abs(sim.places - places).max() < 5e-4 and np.abs(sim.tip - tip).max() < 1e-3 and abs(reward) < 1e-3
         assert max(sim.speed(k) for k in range(len(sim.objects))) < 2e-3
-        assert "holds still" in sim.caption
+        assert sim.facts.way("move") == "rest"
 
 
 def test_a_grasp_lifts_by_contact_alone():
