@@ -12,7 +12,6 @@ that lie beside the weights are read with them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from armillary.errors import BadInput, lookup
-from armillary.store import read_json, read_tensors, sha256_file, shards_of
+from armillary.store import read_json, read_tensors, sha256_file, sha256_joined, shards_of
 from armillary.tokenizers.autoencoder import TokenizerConfig
 from armillary.tokenizers.published_diffusers import DIFFUSERS, config_of, statistics_of
 from armillary.tokenizers.published_keys import from_diffusers, from_published, strictly, unused
@@ -58,8 +57,7 @@ class Published:
     @property
     def sha256(self) -> str:
         """Of the weights: the file's own, or for several that of their hashes in order."""
-        hashes = [sha for _, sha in self.files]
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return sha256_joined([sha for _, sha in self.files])
 
     @property
     def member(self) -> str:

@@ -10,7 +10,6 @@ Weights stay in their file until they are used, so that memory holds them once. 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from armillary.errors import BadInput, lookup
-from armillary.store import read_json, read_tensors, sha256_file, shards_of, tensor_names
+from armillary.store import read_json, read_tensors, sha256_file, sha256_joined, shards_of, tensor_names
 from armillary.worlds.diffusion.dit import DiT
 from armillary.worlds.diffusion.edm import EDMConfig
 from armillary.worlds.diffusion.published_keys import BESIDE, from_published, is_world, key_map, layout_of, unwrapped
@@ -59,8 +58,7 @@ class PublishedWorld:
     @property
     def sha256(self) -> str:
         """Of the weights: the file's own, or for several that of their hashes in order."""
-        hashes = [sha for _, sha in self.files]
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return sha256_joined([sha for _, sha in self.files])
 
     @property
     def member(self) -> str:
