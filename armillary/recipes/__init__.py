@@ -11,6 +11,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "frame-c8-tabletop": tabletop.frame_c8,
     "video-d4x8x8-tabletop": tabletop.video_d4x8x8,
     "unet-tabletop": tabletop.unet,
+    "unet-tabletop-words": tabletop.unet_words,
     "ar-tabletop": tabletop.ar,
     "demo-frame-c8-tabletop": tabletop.demo_frame_c8,
     "demo-video-d4x8x8-tabletop": tabletop.demo_video_d4x8x8,

@@ -34,7 +34,7 @@ from armillary.sims import SIMS, make
 from armillary.store import save_folder
 
 HELD_SEED = 900_000  # the first simulator seed of scenes that are measured on
-TWINS = ("tabletop-gripper-joints",)  # looks like another simulator
+TWINS = ("tabletop-gripper-joints", "tabletop-few")  # look like another simulator
 LEVELS = (0.15, 0.3, 0.5, 0.75, 1.0)
 
 

@@ -23,6 +23,7 @@ from armillary.sims.tabletop import Tabletop
 
 SIMS: dict[str, Callable[..., Sim]] = {
     "tabletop": Tabletop,
+    "tabletop-few": partial(Tabletop, fewest=1),
     "tabletop-gripper": Gripper,
     "tabletop-gripper-joints": partial(Gripper, actions="joints"),
     "physics": Physics,

@@ -26,6 +26,7 @@ from armillary.types import ActionSpec
 SPEED = 0.28  # m/s of a full command
 TICKS, SUBSTEPS = 5, 5  # control ticks a frame, physics steps a tick: 25 x 4 ms = 0.1 s
 LEAD = 0.012  # metres that the commanded tip may run ahead of a blocked one
+MOST = 3  # objects in a scene
 GOAL = 0.09  # metres from the rim to the object's centre that count as arrived
 
 SPEC = ActionSpec(
@@ -47,6 +48,7 @@ class Tabletop(Pictured):
     Args:
         renderer: `ray` needs nothing; `gl` draws with OpenGL where it is installed (its pixels differ from `ray`'s).
         smooth: soften outlines and shadow edges (`ray` only).
+        fewest: objects in the emptiest scene; below 3 each scene has that many to 3 of them, so that how many is something to be told.
     """
 
     name = "tabletop"
@@ -56,9 +58,14 @@ class Tabletop(Pictured):
     state_names: tuple[str, ...] = ("tip_x", "tip_y", "yaw", "shoulder", "elbow", "wrist")
     policies: Mapping[str, Policy] = POLICIES
 
-    def __init__(self, renderer: Literal["ray", "gl"] = "ray", smooth: bool = True) -> None:
+    def __init__(self, renderer: Literal["ray", "gl"] = "ray", smooth: bool = True, fewest: int = MOST) -> None:
         if renderer not in ("ray", "gl"):
             raise BadInput(f"A tabletop draws with renderer='ray' or 'gl'; got {renderer!r}.")
+        if not 1 <= fewest <= MOST:
+            raise BadInput(f"A tabletop holds 1 to {MOST} objects; got fewest={fewest}.")
+        self.fewest = fewest
+        if fewest < MOST:
+            self.name = "tabletop-few"
         self.mj = require("mujoco", "simulating")
         self.renderer, self.smooth = renderer, smooth
         self.objects: tuple[SceneObject, ...] = ()
@@ -70,9 +77,11 @@ class Tabletop(Pictured):
     def reset(self, seed: int) -> None:
         """Draw objects, places, task, lamp and table from `seed` and put the arm at rest over a free spot."""
         rng = np.random.default_rng([0x7AB1E, int(seed)])
-        self.objects = _objects(rng)
-        poses = _places(rng, 4)
-        poses = np.concatenate([poses, rng.uniform(-np.pi, np.pi, (4, 1))], 1)
+        # Drawn apart, so that scenes of three are the same whether fewer are possible or not.
+        count = MOST if self.fewest == MOST else int(np.random.default_rng([0xFE3, int(seed)]).integers(self.fewest, MOST + 1))
+        self.objects = _objects(rng, count)
+        poses = _places(rng, count + 1)
+        poses = np.concatenate([poses, rng.uniform(-np.pi, np.pi, (count + 1, 1))], 1)
         self.table = str(rng.choice(list(scene.TABLES)))
         colour, look = scene.TABLES[self.table]
         shift = rng.uniform(-0.03, 0.03, 3)
@@ -82,7 +91,7 @@ class Tabletop(Pictured):
         xml = scene.build(self.objects, table, 0.74 + 0.02 * rng.uniform(-1, 1, 3), self.light, poses)
         self.model = self.mj.MjModel.from_xml_string(xml)
         self.data = self.mj.MjData(self.model)
-        self.data.qpos[:4] = self.data.ctrl[:] = scene.joints(*poses[3, :2])
+        self.data.qpos[:4] = self.data.ctrl[:] = scene.joints(*poses[-1, :2])
         self.tip_site = self.model.site("tip").id
         bodies = [self.model.body(f"object{k}").id for k in range(len(self.objects))]
         self.bodies = np.array(bodies)
@@ -234,9 +243,9 @@ class Tabletop(Pictured):
         }
 
 
-def _objects(rng: np.random.Generator) -> tuple[SceneObject, ...]:
-    """Three objects of different colours and shapes, colours and sizes slightly varied."""
-    shapes, colours = rng.permutation(list(scene.SHAPES))[:3], rng.permutation(list(scene.COLOURS))[:3]
+def _objects(rng: np.random.Generator, count: int) -> tuple[SceneObject, ...]:
+    """Objects of different colours and shapes, colours and sizes slightly varied."""
+    shapes, colours = rng.permutation(list(scene.SHAPES))[:count], rng.permutation(list(scene.COLOURS))[:count]
     out = []
     for shape, colour in zip(shapes, colours):
         size = np.array(scene.SHAPES[shape]) * rng.uniform(0.97, 1.06)

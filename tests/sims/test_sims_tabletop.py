@@ -247,3 +247,19 @@ def test_opengl_draws_or_says_how_to_install_it():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "(32, 32, 3)" in said or "apt-get install libegl1" in said
     assert issubclass(Failed, RuntimeError)
+
+
+def test_a_tabletop_may_hold_fewer_things_and_says_which(sim):
+    few, counts = Tabletop(fewest=1), set()
+    for seed in range(12):
+        few.reset(seed)
+        counts.add(len(few.objects))
+        assert len({o.colour for o in few.objects}) == len({o.shape for o in few.objects}) == len(few.objects)
+        assert {t.colour for t in few.facts.things} == {o.colour for o in few.objects}
+        sim.reset(seed)
+        assert sim.objects[: len(few.objects)] == few.objects or len(few.objects) < 3
+        if len(few.objects) == 3:
+            assert np.array_equal(sim.places, few.places)
+    assert counts == {1, 2, 3} and few.name == "tabletop-few" and sim.name == "tabletop"
+    with pytest.raises(BadInput, match="fewest=4"):
+        Tabletop(fewest=4)

@@ -1,0 +1,114 @@
+"""Does a world paint what its prompt says? Colours and their number in the first frame dreamed from words alone.
+
+    python benchmarks/diffusion/words.py [--world tabletop-words] [--prompts 50] [--guidance 1] [--save]
+
+Prompts describe scenes of `tabletop-few` that no training has seen, each in two kinds: the one plain wording, and wordings held out from
+every training. A picture is right when each of the four colours is there exactly if the prompt names it, so that a missing and an added
+thing both count. Found is what the tracker that learned the colours from simulator frames finds; `simulator` and `tokenizer` are the same
+judgement of the true picture and of the true picture encoded and decoded: the most there is to reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from armillary import media, sims
+from armillary.evaluate.objects import ColourTracker, Scene
+from armillary.rollout.dreamer import Dreamer
+from armillary.sims.words.facts import Facts
+from armillary.sims.words.tell import tell
+
+SEED, SIZE = 900_000, 64  # seeds from here on are never trained on
+THERE = 12.0  # pixels of a colour; the smallest thing has four times as many
+COLOURS = ("red", "green", "blue", "yellow")
+
+
+def tracker() -> ColourTracker:
+    """The four colours, each learned from the first scene in which it shows whole."""
+    pictures, points, areas, names = [], [], [], []
+    for seed in range(40):
+        episode = sims.record_episode(sim := sims.make("tabletop"), seed, "expert", 2, ("front",), size=128)
+        frames, scene = media.fit(episode.frames["front"], (SIZE, SIZE)), Scene.read(episode.truth, SIZE)
+        assert scene is not None
+        for k, thing in enumerate(sim.objects):
+            if thing.colour not in names and not scene.hidden[0, k] and scene.area[0, k] > 40:
+                pictures.append(frames[0])
+                points.append(scene.position[0, k])
+                areas.append(scene.area[0, k])
+                names.append(thing.colour)
+    return ColourTracker.learn(np.stack(pictures), np.stack(points), np.array(areas), names)
+
+
+def found(track: ColourTracker, frame: np.ndarray) -> set[str]:
+    """Colours of which there is enough in uint8 `h w 3`."""
+    area = track.track(frame[None]).area[0]
+    return {name for name, pixels in zip(track.names, area) if pixels >= THERE}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--world", default="tabletop-words")
+    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--guidance", type=float, nargs="+", default=[0.0, 1.0, 3.0])
+    parser.add_argument("--steps", type=int, default=18)
+    parser.add_argument("--sheet", help="folder for pictures of what was dreamed")
+    parser.add_argument("--save", action="store_true")
+    options = parser.parse_args()
+    dreamer, track, sim = Dreamer(options.world), tracker(), sims.make("tabletop-few")
+    rows: dict[str, list[tuple[bool, float]]] = {}
+    pictures: dict[str, list[np.ndarray]] = {}
+    for index in range(options.prompts):
+        sim.reset(seed := SEED + index)
+        wanted = {o.colour for o in sim.objects}
+        facts: Facts = sim.facts  # type: ignore[attr-defined]
+        truth = media.fit(sim.render(("front",), 128)["front"][None], (SIZE, SIZE))
+        shown = {"simulator": truth[0], "tokenizer": dreamer.decode(dreamer.encode(truth))[0]}
+        for kind, text in {"plain": tell(facts, "plain"), "held": tell(facts, "long", seed, "held")}.items():
+            for guidance in options.guidance:
+                sampling: dict[str, Any] = {"guidance": guidance, "first_steps": options.steps}
+                actions = None if dreamer.world.action_spec is None else np.zeros((0, dreamer.world.action_spec.dim))
+                shown[f"{kind}, guidance {guidance:g}"] = dreamer.dream(
+                    None, 1, prompt=text, actions=actions, seed=seed, cut=True, **sampling
+                )[0]
+        for name, picture in shown.items():
+            is_there = found(track, picture)
+            rows.setdefault(name, []).append((is_there == wanted, len(is_there & wanted) / len(wanted)))
+            pictures.setdefault(name, []).append(picture)
+    figures = {
+        name: {
+            "colours and count right": float(np.mean([a for a, _ in r])),
+            "share of named colours there": float(np.mean([b for _, b in r])),
+        }
+        for name, r in rows.items()
+    }
+    for name, row in figures.items():
+        print(f"{name:20} {row}")
+    if options.sheet:
+        folder = Path(options.sheet)
+        folder.mkdir(parents=True, exist_ok=True)
+        from PIL import Image
+
+        for name, made in pictures.items():
+            grid = np.concatenate([np.concatenate(made[i : i + 10], 1) for i in range(0, len(made) // 10 * 10, 10)], 0)
+            Image.fromarray(grid).resize((grid.shape[1] * 2, grid.shape[0] * 2)).save(folder / f"{name.replace(', ', '-')}.png")
+    if options.save:
+        result = {
+            "date": datetime.date.today().isoformat(),
+            "world": dreamer.world.name,
+            "sha256": dreamer.world.sha256,
+            "prompts": options.prompts,
+            "steps": options.steps,
+            "figures": figures,
+        }
+        path = Path(__file__).parent / f"words-{result['date']}.json"
+        path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
