@@ -239,12 +239,37 @@ class DiT(nn.Module):
         """
         cfg = self.config
         b, _, t, h, w = noisy.shape
-        p = cfg.patch
+        grid = self.grid(t, h, w)
+        x = self.embed(noisy, given, padding, channels)
+        level, shared = self.levels(x, c_noise, actions, has_action, modulation)
+        rope = rope_tables(
+            grid, cfg.dim // cfg.heads, ratios=cfg.ratios, fps=self.rate(fps), base_fps=cfg.base_fps, device=x.device
+        )
+        position = self.absolute(grid) if self.absolute is not None else None
+        if self.text_dim and context is None:
+            context = x.new_zeros(b, 1, self.text_dim)
+        if self.project is not None and context is not None:
+            context = F.gelu(self.project(context))
+        for block in self.blocks:
+            x = block(x, level, shared, context, rope, position)
+        shift, scale = self.final_mod(level, shared)
+        x = self.final(modulated(x, shift, scale))
+        return rearrange(x, "b t (h w) (p q c) -> b c t (h p) (w q)", h=grid.h, p=cfg.patch, q=cfg.patch)
+
+    def grid(self, t: int, h: int, w: int) -> Grid:
+        """The tokens of a latent of that many frames, rows and columns of cells; raises as `forward` does."""
+        cfg, p = self.config, self.config.patch
         if h % p or w % p:
             raise BadInput(f"Latents of {h} by {w} cells are not tiled by patches of {p}.")
         grid = Grid(1, t, h // p, w // p)
         if self.absolute is not None and (grid.t > cfg.limit[0] or grid.h > cfg.limit[1] or grid.w > cfg.limit[2]):
             raise BadInput(f"This network knows positions for {cfg.limit} tokens (t, h, w); got {(grid.t, grid.h, grid.w)}.")
+        return grid
+
+    def embed(self, noisy: Tensor, given: Tensor | None, padding: Tensor | None, channels: Tensor | None) -> Tensor:
+        """The latent with its planes as tokens, `b t (h w) d`."""
+        cfg, p = self.config, self.config.patch
+        b, _, t, h, w = noisy.shape
         x = noisy
         if cfg.given:
             x = torch.cat([x, (noisy.new_zeros(b, 1, t, h, w) if given is None else given.to(noisy.dtype))], dim=1)
@@ -256,36 +281,26 @@ class DiT(nn.Module):
             )
             x = torch.cat([x, repeat(plane, "b 1 h w -> b 1 t h w", t=t)], dim=1)
         x = self.patch(rearrange(x, "b c t (h p) (w q) -> b t (h w) (c p q)", p=p, q=p))
-        if channels is not None:
-            x = x + rearrange(channels, "b d t h w -> b t (h w) d")
+        return x if channels is None else x + rearrange(channels, "b d t h w -> b t (h w) d")
 
+    def levels(
+        self, x: Tensor, c_noise: Tensor, actions: Tensor | None, has_action: Tensor | None, modulation: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What AdaLN reads: the normed sinusoid `b 1|t d` and the shared vector `b 1|t 3d`, in `x`'s precision."""
         each = c_noise if c_noise.ndim == 2 else c_noise[:, None]  # b 1|t
-        wave = sinusoid(each.flatten(), cfg.dim).to(x.dtype).unflatten(0, each.shape)  # b 1|t d
-        shared = self.level_2(F.silu(self.level_1(wave)))  # b 1|t 3d
+        wave = sinusoid(each.flatten(), self.config.dim).to(x.dtype).unflatten(0, each.shape)
+        shared = self.level_2(F.silu(self.level_1(wave)))
         if self.action is not None and actions is not None:
             there = 1 if has_action is None else has_action[..., None]
             shared = shared + self.action(actions) * there
             if self.action_level is not None:
                 wave = wave + self.action_level(actions) * there
-        level = self.level_norm(wave)
         if modulation is not None:
             shared = shared + (modulation if modulation.ndim == 3 else modulation[:, None])
+        return self.level_norm(wave), shared
 
-        rope = rope_tables(
-            grid, cfg.dim // cfg.heads, ratios=cfg.ratios, fps=self._rate(fps), base_fps=cfg.base_fps, device=x.device
-        )
-        position = self.absolute(grid) if self.absolute is not None else None
-        if self.text_dim and context is None:
-            context = x.new_zeros(b, 1, self.text_dim)
-        if self.project is not None and context is not None:
-            context = F.gelu(self.project(context))
-        for block in self.blocks:
-            x = block(x, level, shared, context, rope, position)
-        shift, scale = self.final_mod(level, shared)
-        x = self.final(modulated(x, shift, scale))
-        return rearrange(x, "b t (h w) (p q c) -> b c t (h p) (w q)", h=grid.h, p=p, q=p)
-
-    def _rate(self, fps: Tensor | None) -> float | None:
+    def rate(self, fps: Tensor | None) -> float | None:
+        """Frames a second that rotary positions count by, `None` where they count frames."""
         if fps is None or not self.config.base_fps:
             return None
         if not bool((fps == fps[0]).all()):
