@@ -14,6 +14,7 @@ from armillary.types import ActionSpec, Batch, Conditioning
 from armillary.worlds.base import Setting, TokenizerRef
 from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
+from armillary.worlds.diffusion.fast import FastDiT
 from armillary.worlds.diffusion.world import DIFFUSION, PUBLISHED, DiffusionConfig
 
 SPEC = ActionSpec(("x", "y"), ("1", "1"), "world", 10.0, "delta", (-1.0, -1.0), (1.0, 1.0))
@@ -231,3 +232,30 @@ def test_positions_are_learned_per_axis_and_of_unit_size():
     at = network.absolute(Grid(1, 2, 3, 4))
     assert at.shape == (1, 2, 12, 48)
     torch.testing.assert_close(at.square().mean(-1).sqrt(), torch.ones(1, 2, 12), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("frames", [1, 4])
+@torch.no_grad()
+def test_what_samples_is_the_same_network(absolute, frames):
+    """Text read beforehand or not, levels of frames or of clips, ports, a batch, few tokens and many."""
+    config = dataclasses.replace(
+        SMALL, network=dataclasses.replace(SMALL.network, absolute=absolute, project=0 if absolute else 12)
+    )
+    network = build(config, text_dim=8).network
+    fast, fps = FastDiT(network), torch.full((2,), 10.0)
+    for cells in (4, 16):
+        x, context = draw(2, CHANNELS, frames, cells, cells), draw(2, 5, 8, seed=1)
+        given = torch.zeros(2, 1, frames, cells, cells)
+        given[:, :, :1] = 1
+        for level in (draw(2, seed=2), draw(2, frames, seed=3)):
+            ports = {
+                "modulation": draw(2, frames, 144, seed=4),
+                "channels": draw(2, 48, frames, cells // 2, cells // 2, seed=5),
+            }
+            acted = {"actions": draw(2, frames, 2, seed=6), "has_action": torch.tensor([[1.0] * frames, [0.0] * frames])}
+            wanted = network(x, level, context, given=given, fps=fps, **acted, **ports)
+            for told in (context, fast.read(context, 2, x)):
+                made = fast(x, level, told, given=given, fps=fps, **acted, **ports)
+                assert (made - wanted).abs().max() < 2e-5 * wanted.abs().max()
+        assert (fast(x[:1], level[:1, 0]) - network(x[:1], level[:1, 0])).abs().max() < 2e-5 * wanted.abs().max()

@@ -22,12 +22,14 @@ from armillary.types import Batch, Conditioning
 from armillary.worlds.base import Setting
 from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, normal
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
+from armillary.worlds.diffusion.fast import FastDiT
 from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
 
 if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
 
 
+LARGE = 500_000_000  # parameters
 LEVEL, FLOW_LEVEL = 0.001, 0.0001  # noise of given frames when sampling, as published
 
 
@@ -66,7 +68,8 @@ class ClipWorld(DiffusionWorld):
         given: Tensor,
         noise: Tensor,
         level: Tensor,
-        **conditions: Tensor | None,
+        network: DiT | FastDiT | None = None,
+        **conditions: Any,
     ) -> Tensor:
         """The clean clip that noisy `x` (`b c t h w`, at level `sigma`, `b`) most likely was, given frames exact.
 
@@ -74,19 +77,21 @@ class ClipWorld(DiffusionWorld):
             clean: the given frames (anything elsewhere), times `sigma_data`; given: `b 1 t 1 1`.
             noise: unit noise for the given frames; level: `b`, their noise level. Where it is not below `sigma` those frames are
                 denoised like the others, though still marked as given.
+            network: what answers; the world's own by default.
         """
+        network = network or self.network
         c = self.objective.scalings(sigma)
         wide = (slice(None),) + (None,) * 4
         if self.config.objective.flow:
             seen = given * clean + (1 - given) * (x * c.into[wide])
             marked = given[:, 0, :, 0, 0]
             times = marked * self.objective.scalings(level).noise[:, None] + (1 - marked) * c.noise[:, None]
-            answer = self.network(seen, times, given=given.expand(-1, -1, -1, *x.shape[-2:]), **conditions)
+            answer = network(seen, times, given=given.expand(-1, -1, -1, *x.shape[-2:]), **conditions)
             return given * clean + (1 - given) * (c.skip[wide] * x + c.out[wide] * answer)
         placed = given * (level < sigma)[:, None, None, None, None]
         rescale = self.objective.scalings(level).into / c.into
         x = place(x, clean, noise * level[:, None, None, None, None], placed, rescale)
-        answer = self.network(x * c.into[wide], c.noise, given=given.expand(-1, -1, -1, *x.shape[-2:]), **conditions)
+        answer = network(x * c.into[wide], c.noise, given=given.expand(-1, -1, -1, *x.shape[-2:]), **conditions)
         return placed * clean + (1 - placed) * (c.skip[wide] * x + c.out[wide] * answer)
 
     def forward(self, batch: Batch, rng: Generator, ports: Conditioning | None = None) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -187,6 +192,9 @@ class ClipWorld(DiffusionWorld):
         level = level if level is not None else FLOW_LEVEL if objective.flow else LEVEL
         dreamed = given[:, :, :0]
         rate = None if fps is None else given.new_full((b,), fps)
+        # A copy of a sixth of the weights buys time where it is cheap: not for a network that hardly fits.
+        size = sum(p.numel() for p in self.network.parameters())
+        network = FastDiT(self.network) if given.device.type == "cpu" and size < LARGE else self.network
         while dreamed.shape[2] < frames:
             done = dreamed.shape[2]
             before = torch.cat([given, dreamed], dim=2)[:, :, -past:] if past else given[:, :, :0]
@@ -206,10 +214,12 @@ class ClipWorld(DiffusionWorld):
             }
 
             def towards(context: Tensor | None, clean=clean, plane=plane, noise=noise, conditions=conditions):
+                read = network.read(context, b, given) if isinstance(network, FastDiT) else context
+
                 def denoise(x: Tensor, sigma: Tensor) -> Tensor:
                     at, quiet = sigma.expand(b), sigma.new_full((b,), level)
                     return self.denoise(
-                        x, at, clean, plane.expand(b, -1, -1, -1, -1), noise, quiet, context=context, **conditions
+                        x, at, clean, plane.expand(b, -1, -1, -1, -1), noise, quiet, network, context=read, **conditions
                     )
 
                 return denoise
