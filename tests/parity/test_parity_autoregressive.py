@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from armillary.errors import BadInput
 from armillary.types import Grid
-from armillary.worlds.autoregressive.published import from_published, key_map, load_published, to_published
+from armillary.worlds.autoregressive.published import from_published, key_map, load_published, merge, split, to_published
 from armillary.worlds.autoregressive.transformer import SIZES, Cache, Transformer, TransformerConfig, Yarn, sine_table
 
 GOLDEN = Path(__file__).resolve().parents[2] / "../shared/data/golden"
@@ -99,11 +99,48 @@ def test_key_map_is_strict_and_invertible(tmp_path):
         load_published(network, path)
 
 
+WIDE = TransformerConfig(vocab=64, dim=32, layers=2, heads=8, kv_heads=4, hidden=24, context_dim=8, head_dim=6)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_shards_of_tensor_parallelism(ranks, tmp_path):
+    torch.manual_seed(0)
+    network, empty = (Transformer(WIDE, Grid(1, 2, 2, 2)) for _ in range(2))
+    shards = split(WIDE, network.state_dict(), ranks)
+    sizes = {k: v.numel() for k, v in shards[0].items()}
+    whole = to_published(WIDE, network.state_dict())
+    for (
+        key,
+        tensor,
+    ) in whole.items():  # as the published code shares them: rows of q, k, v, w1, w3 and vocabulary, columns of wo and w2
+        shared = not key.endswith("norm.weight")
+        assert sizes[key] * (ranks if shared else 1) == tensor.numel()
+    narrow = shards[-1]["layers.1.attention.wo.weight"]
+    assert torch.equal(narrow, whole["layers.1.attention.wo.weight"][:, -narrow.shape[1] :])
+    assert torch.equal(shards[-1]["output.weight"], whole["output.weight"][-64 // ranks :])
+    for rank, shard in enumerate(shards):
+        torch.save({f"model.{k}": v for k, v in shard.items()}, tmp_path / f"iter_7_model_mp_{rank}.pt")
+    load_published(empty, tmp_path / "iter_7.pt")
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in empty.state_dict().items())
+    if ranks > 1:
+        del shards[1]["norm.weight"]
+        with pytest.raises(BadInput, match=r"Shard 1 and shard 0 .* norm.weight"):
+            merge(WIDE, shards)
+        shards[1]["norm.weight"] = torch.full((32,), 2.0)
+        with pytest.raises(BadInput, match=r"norm\.weight whole, and they differ"):
+            merge(WIDE, shards)
+        (tmp_path / "iter_7_model_mp_0.pt").unlink()
+        with pytest.raises(BadInput, match="number 0 is missing"):
+            load_published(empty, tmp_path / "iter_7.pt")
+    with pytest.raises(BadInput, match="3 ranks"):
+        split(WIDE, network.state_dict(), 3)
+
+
 def test_a_pickle_is_refused(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"cbuiltins\nprint\n(S'run'\ntR.")
     with torch.device("meta"):
         network = Transformer(TransformerConfig(vocab=8, dim=16, layers=1, heads=2, kv_heads=1, hidden=16), Grid(1, 2, 2, 2))
-    with pytest.raises(BadInput, match="read safely"):
+    with pytest.raises(BadInput, match=r"before 1\.6|neither"):
         load_published(network, tmp_path / "model.pt")
 
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from armillary.errors import BadInput
 from armillary.types import Grid
-from armillary.worlds.autoregressive import decode as decoding
+from armillary.worlds.autoregressive import step as stepping
 from armillary.worlds.autoregressive.decode import Sampling, choose, decode, draw
+from armillary.worlds.autoregressive.heads import Heads, HeadsConfig
 from armillary.worlds.autoregressive.objective import next_token_loss
-from armillary.worlds.autoregressive.step import Stepper
+from armillary.worlds.autoregressive.step import Joined, Stepper
 from armillary.worlds.autoregressive.transformer import Cache, Transformer, TransformerConfig, Yarn
 
 GRID = Grid(1, 3, 2, 3)
@@ -70,9 +71,12 @@ def test_the_stepper_equals_the_network(kind):
     cache = Cache(network.config, 2, 12, network.embed.weight)
     cache.keys.fill_(math.nan)
     network(ids[:, :4], extra=extra[:, :4], cache=cache, **text)
-    step = Stepper(network, cache, text.get("context_mask"))
-    for i in range(4, 12):
-        assert torch.allclose(step(ids[:, i : i + 1], extra[:, i : i + 1]), whole[:, i], atol=2e-5)
+    step = Stepper(Joined(network), cache, text.get("context_mask"))
+    start = 4
+    for end in (5, 6, 9, 12):
+        states = step(ids[:, start:end], extra[:, start:end])
+        assert torch.allclose(step.say(states), whole[:, start:end], atol=2e-5)
+        start = end
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -196,9 +200,9 @@ def test_sampling_ranges(wrong):
         Sampling(**wrong)
 
 
-@pytest.mark.parametrize("limit", [0, decoding.LIMIT])
+@pytest.mark.parametrize("limit", [0, stepping.LIMIT])
 def test_cached_decoding_equals_uncached(limit, monkeypatch):
-    monkeypatch.setattr(decoding, "LIMIT", limit)  # the plain network, and the stepper
+    monkeypatch.setattr(stepping, "LIMIT", limit)  # the plain network, and the stepper
     network = network_of(KINDS["text"])
     ids, extra, text = inputs_of(network.config)
     uniform = draw(torch.Generator().manual_seed(3), 2, 8)
@@ -222,3 +226,101 @@ def test_progress_counts_tokens():
     network, seen = network_of(KINDS["begin"]), []
     decode(network, torch.zeros(1, 1, dtype=torch.long), draw(torch.Generator(), 1, 6), Sampling(), progress=seen.append)
     assert seen == [1] * 6
+
+
+# Several tokens a pass
+
+
+def counted(network, *arguments, **more):
+    passes = []
+    return decode(network, *arguments, progress=passes.append, **more), passes
+
+
+@pytest.mark.parametrize("limit", [0, stepping.LIMIT])
+@pytest.mark.parametrize("sampling", [Sampling(0.0), Sampling(1.0, 0, 1.0), Sampling(0.7, 5, 0.9)])
+@pytest.mark.parametrize("kind", ["begin", "text, absolute, yarn"])
+def test_heads_change_nothing_but_the_number_of_passes(kind, sampling, limit, monkeypatch):
+    monkeypatch.setattr(stepping, "LIMIT", limit)
+    network = network_of(KINDS[kind])
+    ids, extra, text = inputs_of(network.config)
+    uniform = draw(torch.Generator().manual_seed(3), 2, 10)
+    given = {"extra": lambda a, b: extra[:, a:b], **text}
+    plain, each = counted(network, ids[:, :3], uniform, sampling, **given)
+    heads = Heads(HeadsConfig(3), network.config.dim, network.config.vocab)
+    with torch.no_grad():
+        heads.mix.weight.normal_(generator=torch.Generator().manual_seed(0))
+    fast, passes = counted(network, ids[:, :3], uniform, sampling, heads=heads, **given)
+    assert torch.equal(plain, fast)
+    assert each == [1] * 10 and sum(passes) == 10
+
+
+class Oracle(Heads):
+    """Guesses what is given to it, so that all of it can be kept."""
+
+    def __init__(self, answers, vocab):
+        super().__init__(HeadsConfig(4), 48, vocab)
+        self.answers, self.at = answers, 1
+
+    def forward(self, states, say, count=None):
+        guesses = self.answers[:, self.at : self.at + count]
+        self.at += count + 1
+        return torch.nn.functional.one_hot(guesses, 23).float() * 50
+
+
+def test_right_guesses_save_passes():
+    network = network_of(KINDS["begin"])
+    ids, uniform = torch.zeros(1, 1, dtype=torch.long), draw(torch.Generator(), 1, 16)
+    plain = decode(network, ids, uniform, Sampling(0.0))
+    fast, passes = counted(network, ids, uniform, Sampling(0.0), heads=Oracle(plain, 23))
+    assert torch.equal(plain, fast) and passes == [1, 5, 5, 5]
+
+
+@torch.no_grad()
+def test_blocks_read_and_say_together():
+    config = TransformerConfig(**SMALL, block=3)
+    network = network_of(config)
+    ids, rng = torch.randint(0, 23, (2, 18), generator=torch.Generator().manual_seed(0)), torch.Generator().manual_seed(1)
+    inputs = torch.cat([torch.arange(23, 26).expand(2, -1), ids], 1)  # a block of begin tokens
+    whole = network(inputs)
+    cache = Cache(config, 2, 21, network.embed.weight)
+    cache.keys.fill_(math.nan)
+    step, start = None, 0
+    for end in (6, 9, 15, 21):
+        part = network(inputs[:, start:end], cache=cache) if step is None else step.say(step(inputs[:, start:end], None))
+        assert torch.allclose(part, whole[:, start:end], atol=2e-5)
+        start = end
+        step = step or (Stepper(Joined(network), cache, None) if end >= 9 else None)
+    changed = inputs.clone()
+    changed[:, 8] = (changed[:, 8] + 1) % 23  # the last of the third block
+    different = (network(changed) - whole).abs().amax((0, 2)) > 1e-4
+    assert not different[:6].any() and different[6:9].all() and different[9:].any()
+    assert not torch.allclose(whole[:, 0], whole[:, 1])  # begin tokens differ
+    made, passes = counted(network, inputs[:, :6], draw(rng, 2, 12), Sampling(1.0, 0, 1.0))
+    again = decode(network, inputs[:, :6], draw(torch.Generator().manual_seed(1), 2, 12), Sampling(1.0, 0, 1.0), cached=False)
+    assert passes == [3] * 4 and torch.equal(made, again)
+    with pytest.raises(BadInput, match="whole blocks"):
+        decode(network, inputs[:, :4], draw(rng, 2, 12), Sampling())
+    with pytest.raises(BadInput, match="do not divide"):
+        Transformer(TransformerConfig(**SMALL, block=4), GRID)
+
+
+@torch.no_grad()
+def test_int8_is_near_and_rows_stay_alone():
+    network = network_of(KINDS["text, absolute, yarn"])
+    ids, _, text = inputs_of(network.config)
+    whole = network(ids, **text)
+
+    def read(rows, n, int8=True):
+        mask = text["context_mask"][rows]
+        cache = Cache(network.config, len(ids[rows]), 12, network.embed.weight)
+        network(ids[rows, :4], context=text["context"][rows], context_mask=mask, cache=cache)
+        step = Stepper(Joined(network, int8), cache, mask)
+        return torch.cat([step.say(step(ids[rows, i : i + n], None)) for i in range(4, 12, n)], 1)
+
+    both = read(slice(0, 2), 1)
+    off = (both - whole[:, 4:]).square().mean().sqrt() / whole[:, 4:].std()
+    assert 0 < off < 0.05
+    assert torch.allclose(both[1:], read(slice(1, 2), 1), atol=1e-5)
+    assert torch.allclose(both, read(slice(0, 2), 4), atol=1e-5)  # so heads change nothing here either
+    with pytest.raises(BadInput, match="float32"):
+        Joined(network.double(), int8=True)

@@ -2,6 +2,9 @@
 
 A token is chosen by inverting the distribution's cumulative sum at a uniform number drawn beforehand, one per row and token. So one
 generator decides everything, and a row with a seed of its own gets the same tokens whatever else is in the batch.
+
+For the same reason speculative heads change nothing but the number of passes: a guess at a place is drawn with that place's number and kept
+when the network, at that number, says the same. That holds at every temperature, not for the likeliest token alone.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import torch
 from torch import Generator, Tensor
 
 from armillary.errors import BadInput
-from armillary.worlds.autoregressive.step import LIMIT, Stepper
+from armillary.worlds.autoregressive.heads import Heads
+from armillary.worlds.autoregressive.step import Joined, Stepper, suits
 from armillary.worlds.autoregressive.transformer import Cache, Transformer
 
 
@@ -93,45 +97,84 @@ def decode(
     extra: Callable[[int, int], Tensor] | None = None,
     guidance: float = 0.0,
     cached: bool = True,
+    heads: Heads | None = None,
+    joined: Joined | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Tensor:
     """Continue `prompt`.
 
     Args:
-        prompt: int64 `b n`, at least one token.
+        prompt: int64 `b n`, at least one token; for a network that says blocks, whole blocks.
         uniform: `b count`, see `choose`; its width says how many tokens are made.
         context, context_mask: text. With `guidance` both hold twice the rows: first the rows with the wanted text, then the same rows
             with the text to move away from.
         extra: from a start and an end to what is added to those inputs, `b (end - start) dim`.
         guidance: logits become `wanted + guidance * (wanted - other)`.
         cached: False reads everything anew for each token; slower, the same result up to rounding.
-        progress: called with 1 after each token.
+        heads: guess further tokens, which are checked; the same tokens in fewer passes. Rows wait for each other: of a batch as many are
+            kept as in its most surprising row.
+        joined: the network's weights, when they are at hand or are to be int8; made here by default where that pays.
+        progress: called after each pass with the number of tokens that came of it.
 
     Returns:
         int64 `b count`.
     """
     rows, known = prompt.shape
     twice = 2 if guidance else 1
-    count = uniform.shape[1]
+    count, block = uniform.shape[1], network.config.block
+    if known % block or count % block:
+        raise BadInput(f"This network says blocks of {block} tokens; {known} given and {count} wanted are not whole blocks.")
+    if heads is not None and (block > 1 or not cached):
+        raise BadInput("Speculative heads want a cache, and a network that says one token at a time.")
     uniform = uniform.to(prompt.device)
-    cache = Cache(network.config, rows * twice, known + count - 1, network.embed.weight) if cached and count else None
-    small = network.embed.weight.dtype == torch.float32 and sum(p.numel() for p in network.parameters()) <= LIMIT
+    cache = Cache(network.config, rows * twice, known + count - block, network.embed.weight) if cached and count else None
+    if joined is None and cache is not None and suits(network):
+        joined = Joined(network)
     step: Stepper | None = None
     tokens = torch.cat([prompt, prompt.new_zeros(rows, count)], dim=1)
-    for i in range(count):
-        start, end = (cache.filled if cache is not None else 0), known + i
-        added = None if extra is None else extra(start, end).repeat(twice, 1, 1)
-        inputs = tokens[:, start:end].repeat(twice, 1)
+    made, guessed = 0, 0  # tokens said, and tokens guessed after them
+    while made < count:
+        # Read what was said since, and the guesses; then say what follows each of the last places.
+        start, end = (cache.filled if cache is not None else 0), known + made
+        fresh = block + guessed
+        added = None if extra is None else extra(start, end + guessed).repeat(twice, 1, 1)
+        inputs = tokens[:, start : end + guessed].repeat(twice, 1)
         if step is not None:
-            logits = step(inputs, added)
+            states = step(inputs, added)
+            logits = step.say(states[:, -fresh:])
         else:
-            logits = network(inputs, context=context, context_mask=context_mask, extra=added, cache=cache, last=True)[:, 0]
-            if cache is not None and small:
-                step = Stepper(network, cache, context_mask)  # what came before is read; from here on it is one token at a time
+            given = {"context": context, "context_mask": context_mask, "extra": added, "cache": cache}
+            states = network.hidden(inputs, last=fresh, **given)
+            logits = network.head(states)
+            if cache is not None and joined is not None:
+                step = Stepper(
+                    joined, cache, context_mask
+                )  # what came before is read; from here on it is a few tokens at a time
         if guidance:
             wanted, other = logits.float().chunk(2)
             logits = wanted + guidance * (wanted - other)
-        tokens[:, end] = choose(logits, uniform[:, i], sampling)
+        said = _choose_each(logits, uniform[:, made : made + fresh], sampling)
+        kept = fresh
+        if guessed:
+            right = (said[:, :-1] == tokens[:, end : end + guessed]).cumprod(1).sum(1)
+            kept = 1 + int(right.min())
+        tokens[:, end : end + kept] = said[:, :kept]
+        made += kept
+        if heads is not None:
+            assert cache is not None
+            cache.filled = known + made - 1  # guesses that were wrong are forgotten; their places are written again
+            guessed = min(heads.config.count, count - made - 1)
+            if guessed > 0:
+                say = step.say if step is not None else network.head
+                at = states[:rows, states.shape[1] - fresh + kept - 1]
+                guesses = _choose_each(heads(at, say, guessed), uniform[:, made : made + guessed], sampling)
+                tokens[:, known + made : known + made + guessed] = guesses
+            guessed = max(0, guessed)
         if progress is not None:
-            progress(1)
+            progress(kept)
     return tokens[:, known:]
+
+
+def _choose_each(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
+    """`choose` at every place: `b n vocab` and `b n` -> `b n`."""
+    return choose(logits.flatten(0, 1), uniform.flatten(), sampling).view(uniform.shape)

@@ -10,6 +10,8 @@ What is unusual in it (paper section 4; the published code decides where the two
 * Queries share key heads (8 for 32); queries and keys are RMS-normalised head by head before they are turned, in cross-attention too.
 * With `absolute`, a fixed sine-cosine table in bfloat16 precision is added before *every* block, not only once.
 * With `begin`, a begin-of-video token stands in front: angle zero, a zero row of the table, and token `k` at place `k + 1`.
+* With `block` above 1 an input says not the next token but the one `block` places on, and the inputs of a block see each other: a whole
+  block is read and said at once, its tokens independent of each other given what came before. Not published; `docs/autoregressive.md`.
 * Text enters by cross-attention whose output projection starts at zero: attached to a trained network it changes nothing at first.
 """
 
@@ -60,6 +62,9 @@ class TransformerConfig:
         begin: whether sequences start with a begin-of-video token.
         absolute: whether the sine-cosine table is added before every block.
         yarn: `None` for plain positions.
+        block: how many tokens are said at once; 1 is the published network.
+        flat: positions count tokens instead of latent frames, rows and columns; qk_norm: queries and keys are normed. Off and on in
+            every published size; the other way round the network is a Llama.
     """
 
     vocab: int = 64_000
@@ -75,8 +80,13 @@ class TransformerConfig:
     yarn: Yarn | None = None
     theta: float = 500_000.0
     eps: float = 1e-5
+    block: int = 1
+    flat: bool = False
+    qk_norm: bool = True
 
     def __post_init__(self) -> None:
+        if self.block < 1:
+            raise BadInput(f"block is the number of tokens said at once, 1 or more; got {self.block}.")
         if self.heads % self.kv_heads or (not self.head_dim and self.dim % self.heads):
             raise BadInput(
                 f"{self.heads} heads must divide the width {self.dim} and be a multiple of {self.kv_heads} key heads."
@@ -89,7 +99,7 @@ class TransformerConfig:
     @property
     def rows(self) -> int:
         """Rows of the embedding table."""
-        return -(-(self.vocab + ROWS) // ROWS) * ROWS if self.begin else self.vocab
+        return -(-(self.vocab + max(ROWS, self.block)) // ROWS) * ROWS if self.begin else self.vocab
 
 
 PUBLISHED_YARN = Yarn()
@@ -140,8 +150,7 @@ class Attention(nn.Module):
         self.to_k = nn.Linear(source, narrow, bias=False)
         self.to_v = nn.Linear(source, narrow, bias=False)
         self.to_out = nn.Linear(wide, config.dim, bias=False)
-        self.norm_q = RMSNorm(config.head, config.eps)
-        self.norm_k = RMSNorm(config.head, config.eps)
+        self.norm_q, self.norm_k = (RMSNorm(config.head, config.eps) if config.qk_norm else nn.Identity() for _ in range(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.config.head)).transpose(1, 2)  # b n (m d) -> b m n d
@@ -153,19 +162,16 @@ class Attention(nn.Module):
         q = apply_rope(self.norm_q(self._heads(self.to_q(x))), cos, sin)
         k = apply_rope(self.norm_k(self._heads(self.to_k(x))), cos, sin)
         v = self._heads(self.to_v(x))
-        if cache is None:
-            return self._close(attend(q, k, v, causal=True))
-        before = cache.filled
-        k, v = cache.push(self.layer, k, v)
-        n = q.shape[2]
+        before, n, block = (cache.filled if cache is not None else 0), q.shape[2], self.config.block
+        if cache is not None:
+            k, v = cache.push(self.layer, k, v)
         if n == 1:
             # One query sees everything: the heads of a group become the rows of one small product, and no key is copied.
             grouped = attend(q.squeeze(2).unflatten(1, (k.shape[1], -1)), k, v)  # b g m/g d
             return self._close(grouped.flatten(1, 2).unsqueeze(2))
-        if not before:
+        if not before and block == 1:
             return self._close(attend(q, k, v, causal=True))
-        mask = torch.ones(n, before + n, dtype=torch.bool, device=x.device).tril(before)
-        return self._close(attend(q, k, v, mask))
+        return self._close(attend(q, k, v, sight(before, n, block, x.device)))
 
     def read(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values `b g n d` of text `b n d`."""
@@ -175,6 +181,14 @@ class Attention(nn.Module):
         """Cross-attention of `x` (`b n d`) to text that was `read`; `mask` is `b n`, true where there is text."""
         q = self.norm_q(self._heads(self.to_q(x)))
         return self._close(attend(q, *context, None if mask is None else mask[:, None, None, :]))
+
+
+def sight(before: int, n: int, block: int, device: torch.device) -> Tensor | None:
+    """Bool `n (before + n)`: which places each of the last `n` looks at, those up to the end of its own block; None for all of them."""
+    if before // block == (before + n - 1) // block:
+        return None
+    place = torch.arange(before + n, device=device) // block
+    return place[before:, None] >= place
 
 
 class FeedForward(nn.Module):
@@ -234,6 +248,8 @@ class Transformer(nn.Module):
 
     def __init__(self, config: TransformerConfig, grid: Grid) -> None:
         super().__init__()
+        if grid.h * grid.w % config.block:
+            raise BadInput(f"Blocks of {config.block} tokens do not divide a latent frame of {grid.h} x {grid.w}.")
         self.config, self.grid = config, grid
         self.embed = nn.Embedding(config.rows, config.dim)
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.layers))
@@ -245,7 +261,7 @@ class Transformer(nn.Module):
     @property
     def places(self) -> int:
         """How many inputs there are places for."""
-        return self.grid.n + int(self.config.begin)
+        return self.grid.n + self.config.block * self.config.begin
 
     def reset(self) -> None:
         """Random weights: normal, 0.02 wide, what writes to the residual stream narrower with depth; text silent at first."""
@@ -263,13 +279,29 @@ class Transformer(nn.Module):
         """
         if device not in self._tables:
             with torch.inference_mode(False):  # made while decoding, they must serve training too
-                cos, sin = rope_tables(self.grid, self.config.head, frequencies=frequencies(self.config), device=device)
+                cos, sin = self._turns(device)
                 absolute = sine_table(self.grid, self.config.dim).to(device) if self.config.absolute else None
-                if self.config.begin:
-                    cos, sin = F.pad(cos, (0, 0, 1, 0), value=1.0), F.pad(sin, (0, 0, 1, 0))
-                    absolute = None if absolute is None else F.pad(absolute, (0, 0, 1, 0))
+                if absolute is not None and self.config.begin:
+                    absolute = F.pad(absolute, (0, 0, self.config.block, 0))
             self._tables[device] = (cos, sin, absolute)
         return self._tables[device]
+
+    def _turns(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of every place, those of the begin tokens in front."""
+        head, block = self.config.head, self.config.block
+        if self.config.flat:
+            rate = self.config.theta ** -(torch.arange(0, head, 2, dtype=torch.float32, device=device) / head)
+            angle = torch.outer(torch.arange(self.places, dtype=torch.float32, device=device), rate).repeat(1, 2)
+            return angle.cos(), angle.sin()
+        rates = frequencies(self.config)
+        tables = rope_tables(self.grid, head, frequencies=rates, device=device)
+        if not self.config.begin:
+            return tables
+        front = (torch.ones_like(tables[0][:1]), torch.zeros_like(tables[1][:1]))
+        if block > 1:  # the last cells of a frame before the first
+            still = Grid(1, 1, self.grid.h, self.grid.w)
+            front = rope_tables(still, head, frequencies=rates, start=-1, device=device)
+        return torch.cat([front[0][-block:], tables[0]]), torch.cat([front[1][-block:], tables[1]])
 
     def forward(
         self,
@@ -279,19 +311,32 @@ class Transformer(nn.Module):
         context_mask: Tensor | None = None,
         extra: Tensor | None = None,
         cache: Cache | None = None,
-        last: bool = False,
+        last: int = 0,
     ) -> Tensor:
-        """Logits of what comes after each input.
+        """Logits of what each input is to say, `b n vocab`; arguments and errors as for `hidden`."""
+        return self.head(self.hidden(ids, context=context, context_mask=context_mask, extra=extra, cache=cache, last=last))
+
+    def hidden(
+        self,
+        ids: Tensor,
+        *,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        extra: Tensor | None = None,
+        cache: Cache | None = None,
+        last: int = 0,
+    ) -> Tensor:
+        """What logits are read from: the normed state of each input.
 
         Args:
             ids: int64 `b n`, following what the cache holds.
             context, context_mask: text `b s d`, and bool `b s` that is true somewhere in every row. With a cache the text is read
                 at the first call and remembered.
             extra: `b n dim`, added to the embeddings.
-            last: only the last place's logits.
+            last: only that many of the last places; 0 for all.
 
         Returns:
-            `b n vocab`, or `b 1 vocab`.
+            `b n dim`, or `b last dim`.
 
         Raises:
             BadInput: more inputs than places.
@@ -313,7 +358,7 @@ class Transformer(nn.Module):
             x = block(x, cos, sin, context, context_mask, cache)
         if cache is not None:
             cache.filled = end
-        return self.head(self.norm(x[:, -1:] if last else x))
+        return self.norm(x[:, -last:] if last else x)
 
 
 def frequencies(config: TransformerConfig) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from armillary.errors import BadInput, did_you_mean
+from armillary.presets import override
 from armillary.types import Batch, Conditioning, Grid
 from armillary.worlds.autoregressive.decode import Sampling, decode, draw
+from armillary.worlds.autoregressive.heads import Heads, load_heads
 from armillary.worlds.autoregressive.objective import next_token_loss
+from armillary.worlds.autoregressive.step import Joined
 from armillary.worlds.autoregressive.transformer import SIZES, Transformer, TransformerConfig
 from armillary.worlds.base import Setting, World
 
@@ -78,6 +82,16 @@ def resolve(config: AutoregressiveConfig, setting: Setting) -> AutoregressiveCon
     return dataclasses.replace(config, network=network, height=height, width=width)
 
 
+class Lesson(NamedTuple):
+    """A batch as the network takes it: inputs `b n`, what each is to say `b n`, text with its mask, what actions add `b n dim`."""
+
+    inputs: Tensor
+    targets: Tensor
+    context: Tensor | None
+    context_mask: Tensor | None
+    extra: Tensor | None
+
+
 class AutoregressiveWorld(World):
     """See the top of this file. Built by `AutoregressiveConfig.build`."""
 
@@ -124,6 +138,12 @@ class AutoregressiveWorld(World):
         Raises:
             BadInput: no tokens, another grid, ids outside the vocabulary, text or actions missing or not expected.
         """
+        lesson = self.lesson(batch, rng)
+        logits = self.network(lesson.inputs, context=lesson.context, context_mask=lesson.context_mask, extra=lesson.extra)
+        return next_token_loss(logits, lesson.targets, self.config.z_loss)
+
+    def lesson(self, batch: Batch, rng: Generator) -> Lesson:
+        """Inputs and targets of a batch, as `forward` learns from them; raises as it does."""
         if batch.tokens is None:
             raise BadInput(
                 "An autoregressive world trains on tokens; this batch has none. Encode it with a discrete tokenizer."
@@ -150,11 +170,34 @@ class AutoregressiveWorld(World):
             ids, vectors = ids[row, pick], None if vectors is None else vectors[row, pick]
         context, mask = self._text(batch.context, batch.context_mask, rows, rng if self.training else None)
         flat = rearrange(ids, "b t h w -> b (t h w)")
-        inputs = self._begin(flat)[:, :-1]
+        inputs = self._begin(flat)[:, : -self.config.network.block]
         targets = flat[:, flat.shape[1] - inputs.shape[1] :]
         extra = None if vectors is None else self._extra(vectors)(0, inputs.shape[1])
-        logits = self.network(inputs, context=context, context_mask=mask, extra=extra)
-        return next_token_loss(logits, targets, self.config.z_loss)
+        return Lesson(inputs, targets, context, mask, extra)
+
+    def grown(self, overrides: Sequence[str], setting: Setting) -> AutoregressiveWorld:
+        """This world with other settings, every weight carried over: more frames, YaRN, text, blocks.
+
+        What is new (cross-attention, actions) is silent, so that with the same positions nothing is said differently at first.
+
+        Args:
+            overrides: of its config, as `frames=9` or `network.block=8`.
+            setting: text or actions may be new in it.
+
+        Raises:
+            BadInput: a weight would be lost or change its shape.
+        """
+        device, dtype = self.network.embed.weight.device, self.network.embed.weight.dtype
+        made = override(self.config, overrides).build(setting).to(device, dtype)
+        old, new = self.state_dict(), made.state_dict()
+        lost = sorted(k for k, v in old.items() if k not in new or new[k].shape != v.shape)
+        if lost:
+            raise BadInput(
+                f"{', '.join(overrides)} would lose {len(lost)} weights of {self.name or self.family!r} (first: {lost[0]})."
+            )
+        made.load_state_dict(old, strict=False)
+        made.name, made.sha256 = self.name, self.sha256
+        return made.train(self.training)
 
     # Generation
 
@@ -173,6 +216,8 @@ class AutoregressiveWorld(World):
         seeds: Sequence[int] | None = None,
         keep: int | None = None,
         cached: bool = True,
+        int8: bool = False,
+        heads: Heads | str | Path | None = None,
         progress: Callable[[int], object] | None = None,
         **unknown: Any,
     ) -> Tensor:
@@ -190,7 +235,9 @@ class AutoregressiveWorld(World):
                 or no text. Doubles the work.
             seeds: one for each row, instead of the generator: a row then does not depend on its place in the batch.
             keep: frames that stay when the window moves on, `config.frames - 1` by default; fewer are faster and forget more.
-            progress: called with 1 for each token.
+            int8: decode in whole numbers of eight bits (CPU): faster, and a little different. See `step`.
+            heads: speculative heads of this world, or their folder: the same tokens in fewer passes. See `heads`.
+            progress: called after each pass with the number of tokens that came of it, for each row.
 
         Returns:
             int64 `b frames h w`, on `given`'s device.
@@ -199,7 +246,7 @@ class AutoregressiveWorld(World):
             BadInput: another grid, ids outside the vocabulary, too few or too many actions, text for a world without, unknown settings.
         """
         if unknown:
-            takes = ("temperature", "top_k", "top_p", "guidance", "seeds", "keep", "cached", "progress")
+            takes = ("temperature", "top_k", "top_p", "guidance", "seeds", "keep", "cached", "int8", "heads", "progress")
             raise BadInput(did_you_mean("sampling setting of an autoregressive world", next(iter(unknown)), takes))
         sampling = Sampling(float(temperature), int(top_k), float(top_p))
         ids = self._checked(given)
@@ -214,6 +261,9 @@ class AutoregressiveWorld(World):
         vectors = self._planned(conditioning.actions, rows, known, frames)
         context, mask = self._guided(conditioning, rows, guidance)
         uniform = draw(generator, rows, frames * self.cells, seeds)
+        if isinstance(heads, (str, Path)):
+            heads = load_heads(heads, self)
+        joined = Joined(self.network, int8=True) if int8 else None
 
         seen = min(known, self.config.past)
         window, made, start = ids[:, known - seen :], 0, known - seen
@@ -231,6 +281,8 @@ class AutoregressiveWorld(World):
                 extra=None if vectors is None else self._extra(vectors[:, start : start + window.shape[1] + take]),
                 guidance=guidance,
                 cached=cached,
+                heads=heads,
+                joined=joined,
                 progress=progress,
             ).clone()  # outside inference mode, so that what comes out is an ordinary tensor
             fresh = rearrange(new, "b (t h w) -> b t h w", h=self.grid.h, w=self.grid.w)
@@ -266,10 +318,12 @@ class AutoregressiveWorld(World):
         return ids
 
     def _begin(self, flat: Tensor) -> Tensor:
-        """The begin-of-video token in front, where this size has one."""
+        """The begin-of-video token in front, where this size has one: a block of it where blocks are said."""
         if not self.config.network.begin:
             return flat
-        return torch.cat([flat.new_full((len(flat), 1), self.config.network.vocab), flat], dim=1)
+        # Those of a block differ, or nothing would tell its first places apart.
+        front = self.config.network.vocab + torch.arange(self.config.network.block, device=flat.device)
+        return torch.cat([front.expand(len(flat), -1), flat], dim=1)
 
     def _text(
         self, context: Tensor | None, mask: Tensor | None, rows: int, rng: Generator | None
@@ -360,7 +414,7 @@ class AutoregressiveWorld(World):
 
     def _extra(self, vectors: Tensor) -> Callable[[int, int], Tensor]:
         """From a run of inputs to what actions add to them: an input carries the action of the frame whose token it predicts."""
-        shift = 0 if self.config.network.begin else 1
+        shift = 0 if self.config.network.begin else self.config.network.block
 
         def added(start: int, end: int) -> Tensor:
             frame = (torch.arange(start, end, device=vectors.device) + shift) // self.cells
