@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class EpisodesConfig:
         focus: share of the windows drawn where most happens: contact, where the recorder knew it, else change of the picture.
         memory: GiB of decoded frames to keep.
         actions: false leaves them out, for a world that only watches.
+        said: which sentence goes with a window: the episode's instruction or its caption, drawn anew each time, or always one of them
+            where there is one. A caption says all that is seen, which is what painting from words needs.
     """
 
     path: str
@@ -43,6 +46,7 @@ class EpisodesConfig:
     focus: float = 0.0
     memory: float = 4.0
     actions: bool = True
+    said: Literal["any", "caption", "instruction"] = "any"
 
     def build(self, split: Split = "train") -> Pixels:
         """Raises BadInput: no dataset there, no such camera, or no episode is long enough."""
@@ -57,7 +61,9 @@ class EpisodesConfig:
         for i in track(range(len(source)), "read the index"):
             try:
                 views = load_truth(truth_path(root, i))[2] if source.own else []
-                entry = _entry(i, source.episode(i, cameras=()), [_fitted(v, self.size) for v in views if v.name == camera])
+                entry = _entry(
+                    i, source.episode(i, cameras=()), [_fitted(v, self.size) for v in views if v.name == camera], self.said
+                )
                 if source.features[source.keys[camera]]["dtype"] == "video":
                     source.video_path(i, camera)
                 if entry.actions is not None and not np.isfinite(entry.actions).all():
@@ -109,12 +115,15 @@ def _fitted(camera: Camera, size: tuple[int, int]) -> Camera:
     return Camera(camera.name, size[1], size[0], intrinsics, camera.pose)
 
 
-def _entry(index: int, episode: Episode, cameras: Sequence[Camera]) -> Entry:
+def _entry(index: int, episode: Episode, cameras: Sequence[Camera], said: str = "any") -> Entry:
     contact = episode.truth.get("contact")
     if contact is not None:
         contact = np.asarray(contact, np.float32).reshape(len(episode), -1).max(1)
     key = f"episode_{index:06d}"
     # A caption says what is seen and an instruction what was asked for: a world should understand either.
-    texts = tuple(t for t in (episode.instruction, episode.caption) if t)
+    sentences = {"instruction": episode.instruction, "caption": episode.caption}
+    texts = tuple(t for t in sentences.values() if t)
+    if said != "any" and sentences[said]:
+        texts = (sentences[said],)
     actions = np.asarray(episode.actions, np.float32)
     return Entry(key, key, len(episode), texts, actions, contact, tuple(cameras))

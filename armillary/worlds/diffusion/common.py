@@ -130,7 +130,7 @@ class DiffusionWorld(World):
             centre, spread = torch.zeros_like(low), torch.ones_like(low)
         whole = actions.shape[1] // self.tokenizer.temporal
         scaled = (actions[:, : whole * self.tokenizer.temporal] - centre) / spread.clamp(min=1e-6)
-        return scaled.reshape(len(actions), whole, -1)
+        return scaled.reshape(len(actions), whole, self.action_width)  # which may be of no action at all
 
     def training_parts(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The batch's latents, normalised, and its actions, folded; checked against what the world is.
