@@ -6,7 +6,8 @@ it again lies in the sidecar beside the mp4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 
 from armillary import guard, media, text
 from armillary.errors import BadInput, Failed
-from armillary.progress import say
+from armillary.progress import Progress, say
 from armillary.rollout.actions import resolve_actions
 from armillary.rollout.dreamer import Dreamer
 from armillary.types import Rollout, Verdict
 from armillary.worlds import World
+from armillary.worlds.autoregressive.world import AutoregressiveWorld
 
 PROMPT_LIMIT = 2000  # characters; what the encoder cannot take in is said in the sidecar
 
@@ -93,16 +95,24 @@ def generate(
     options: dict[str, Any] = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(
         sampling or {}
     )
-    made = dreamer.dream(given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options)
+    with _shown(dreamer, further) as more:
+        made = dreamer.dream(given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options, **more)
     pixels = made if given is None else np.concatenate([given, made])
     after, pixels = gate.check_frames(pixels, dreamer.fps)
     verdicts += after
     guard.raise_if_blocked(verdicts)
 
+    worn = dreamer.world.adapters
     sidecar = {
         "kind": "generated video",
-        "world": {"name": dreamer.world.name, "sha256": dreamer.world.sha256, "family": dreamer.world.family},
+        "world": {
+            "name": dreamer.world.name,
+            "sha256": dreamer.world.sha256,
+            "family": dreamer.world.family,
+            **({"adapters": [{"name": Path(a.name).name, "sha256": a.sha256} for a in worn]} if worn else {}),
+        },
         "tokenizer": {"name": Path(dreamer.world.tokenizer.name).name, "sha256": dreamer.tokenizer.sha256},
+        **({"refiner": {"name": dreamer.refiner.name, "sha256": dreamer.refiner.sha256}} if dreamer.refiner else {}),
         "prompt": prompt,
         **({"upsampled": upsampled} if upsampled is not None else {}),
         "negative": negative,
@@ -119,6 +129,17 @@ def generate(
         path = str(media.write_video(out, pixels, dreamer.fps))
         guard.seal(out, sidecar)
     return Rollout(pixels, dreamer.fps, known, plan, prompt, seed, verdicts, sidecar, path)
+
+
+@contextlib.contextmanager
+def _shown(dreamer: Dreamer, further: int) -> Iterator[dict[str, Any]]:
+    """What an autoregressive world is told so that its tokens are counted on standard error; the others take no such thing."""
+    if not isinstance(dreamer.world, AutoregressiveWorld):
+        yield {}
+        return
+    latents = -(-further // dreamer.temporal)
+    with Progress("dream", latents * dreamer.world.cells) as bar:
+        yield {"progress": bar.advance}
 
 
 def _upsampled(upsample: text.Upsampler, prompt: str, given: np.ndarray | None, dreamer: Dreamer) -> tuple[str, dict[str, str]]:

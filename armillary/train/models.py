@@ -21,6 +21,7 @@ from armillary.data.base import Dataset, Encoded
 from armillary.errors import BadInput, lookup
 from armillary.tokenizers.calibrate import calibrate
 from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
+from armillary.worlds.autoregressive.world import AutoregressiveWorld
 from armillary.worlds.base import Setting, World
 
 FITTING_WINDOWS, FITTING_CLIPS = 512, 24
@@ -109,9 +110,14 @@ class WorldRun:
     Args:
         size: a line of `worlds.WORLDS`; with `start`, empty.
         start: a shipped name or checkpoint folder to go on from (post-training), empty for random weights.
-        overrides: changes to the size, as `past=2` or `network.dropout=0.1`.
+        overrides: changes to the size, as `past=2` or `network.dropout=0.1`; of an autoregressive start, what may change without a
+            weight being lost, as `frames=9` or `network.block=8`.
         unroll_prob: share of the steps that push forward through the world's own dreams, for worlds that can.
         unroll_from: share of the run after which that begins; it rises to the whole over a tenth of the run.
+        lora: rank of low-rank adapters that are trained instead of the weights of `start`; 0 trains those. What is kept is a folder of
+            the adapters alone, which names `start`.
+        lora_alpha: they count `lora_alpha / lora`; 0 for `lora`. lora_targets: patterns of the layers that have one, by default
+            `worlds.adapters.TARGETS`.
     """
 
     size: str = "unet-nano"
@@ -119,15 +125,18 @@ class WorldRun:
     overrides: tuple[str, ...] = ()
     unroll_prob: float = 0.0
     unroll_from: float = 0.3
+    lora: int = 0
+    lora_alpha: float = 0.0
+    lora_targets: tuple[str, ...] = ()
 
     def build(self, data: Dataset) -> nn.Module:
         """Raises BadInput: the data are pixels, or a start was trained on another tokenizer, other actions or other text."""
         if not isinstance(data, Encoded):
             raise BadInput("A world learns from latents or tokens; wrap the data in LatentsConfig(source, tokenizer).")
         if self.start:
-            if self.size or self.overrides:
-                raise BadInput("A world that goes on from another keeps its size: leave model.size and model.overrides empty.")
-            world = worlds.load(self.start)
+            if self.size:
+                raise BadInput("A world that goes on from another keeps its size: leave model.size empty.")
+            world = self._grown(worlds.load(self.start), data)
             self._check_start(world, data)
             # Its own normalisers stay; the tokenizer may be one that only draws the same latents differently.
             world.setting = dataclasses.replace(world.setting, tokenizer=data.ref)
@@ -143,6 +152,25 @@ class WorldRun:
             )
         if self.unroll_prob and not hasattr(world, "unroll_prob"):
             raise BadInput(f"World {self.size or self.start!r} does not push forward; leave model.unroll_prob at 0.")
+        return self._adapted(world) if self.lora else world
+
+    def _adapted(self, world: World) -> worlds.Adapted:
+        if not self.start:
+            raise BadInput("model.lora adapts a trained world; without model.start there is none.")
+        if world.adapters:
+            raise BadInput(
+                f"{self.start!r} is an adapter itself. `armillary convert {self.start} --out MERGED` makes weights of it to start from."
+            )
+        return worlds.Adapted(world, self.lora, self.lora_alpha or None, self.lora_targets)
+
+    def _grown(self, world: World, data: Encoded) -> World:
+        """The start with other settings and, where it read no text and the data carry some, with text. Autoregressive worlds can that."""
+        told = bool(data.text) and not world.setting.text
+        if isinstance(world, AutoregressiveWorld) and (self.overrides or told):
+            more = {"text": data.text, "text_dim": data.text_dim} if told else {}
+            return world.grown(self.overrides, dataclasses.replace(world.setting, **more))
+        if self.overrides:
+            raise BadInput("A diffusion world that goes on from another keeps its size: leave model.overrides empty.")
         return world
 
     def _check_start(self, world: World, data: Encoded) -> None:
@@ -169,15 +197,24 @@ class WorldRun:
         if self.unroll_prob:
             model.unroll_prob = self.unroll_prob * min(1.0, max(0.0, (done - self.unroll_from) / 0.1))  # type: ignore[assignment]
 
-    def save(self, model: nn.Module, folder: Path, extra: Mapping[str, Any]) -> None:
-        """The tokenizer is named relative to `folder`, so that both can be moved together; a shipped one by its name."""
+    def save(
+        self, model: nn.Module, folder: Path, extra: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """The tokenizer is named relative to `folder`, so that both can be moved together; a shipped one by its name.
+
+        Of adapters the world they belong to is.
+        """
+        if isinstance(model, worlds.Adapted):
+            start = Path(self.start)
+            model.save(folder, relative_name(str(start.resolve()) if start.is_dir() else self.start, folder), extra, tensors)
+            return
         assert isinstance(model, World)
         before, ref = model.setting, model.tokenizer
         try:
             model.setting = dataclasses.replace(
                 before, tokenizer=dataclasses.replace(ref, name=relative_name(ref.name, folder))
             )
-            worlds.save(model, folder, extra=extra)
+            worlds.save(model, folder, tensors, extra=extra)
         finally:
             model.setting = before
 

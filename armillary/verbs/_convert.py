@@ -28,7 +28,7 @@ def convert(
 ) -> dict[str, Any]:
     """Published weights of a tokenizer or a diffusion world to a checkpoint folder, and back. Nothing in them is unpickled or run.
 
-    Weights stay bit for bit.
+    Weights stay bit for bit. The folder of an adapter becomes that of its world with the adapter in the weights.
 
     Example: armillary convert Cosmos-Tokenize1-CV8x8x8-720p --out cv8x8x8
 
@@ -42,6 +42,8 @@ def convert(
         legacy: tokenizer weights from before September 2024; only needed where they do not tell.
         tokenizer: of a world: what its latents mean, a folder as `convert` or NVIDIA makes it; its path is kept. A pipeline brings its own.
     """
+    if _is_adapter(src):
+        return _merged(src, out, layout)
     if _is_world(src):
         if legacy:
             raise BadInput("--legacy is said of tokenizers; this is a world.")
@@ -62,6 +64,32 @@ def convert(
         "statistics": {kind: f"{s.mean.shape[1]} latent frames" for kind, s in held.statistics.items()},
         "unused tensors left out": len(held.unused),
     }
+
+
+def _is_adapter(src: str) -> bool:
+    from armillary.nn.lora import FAMILY
+    from armillary.store import read_json
+
+    config = Path(src) / "config.json"
+    return config.is_file() and isinstance(record := read_json(config), dict) and record.get("family") == FAMILY
+
+
+def _merged(src: str, out: Path, layout: Layout) -> dict[str, Any]:
+    import dataclasses
+
+    from armillary import worlds
+    from armillary.train.models import relative_name
+
+    if layout != "armillary":
+        raise BadInput(
+            f"{src} is an adapter: merge it first (armillary convert {src} --out MERGED), then convert that --as {layout}."
+        )
+    world = worlds.load(src, dtype=None)
+    ref = world.tokenizer
+    world.setting = dataclasses.replace(world.setting, tokenizer=dataclasses.replace(ref, name=relative_name(ref.name, out)))
+    worn = [{"name": Path(a.name).name, "sha256": a.sha256} for a in world.adapters]
+    written = worlds.save(world, out, extra={"merged": {"base": world.sha256, "adapters": worn}})
+    return {"out": str(written), "as": layout, "world": world.name, "adapters": worn}
 
 
 def _is_world(src: str) -> bool:

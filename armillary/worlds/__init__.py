@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from armillary.errors import BadInput, lookup
+from armillary.nn.lora import FAMILY as ADAPTER
+from armillary.nn.lora import Base
 from armillary.presets import from_json
-from armillary.store import find_weights, load_folder, save_folder
+from armillary.store import find_weights, load_folder, read_json, save_folder
+from armillary.worlds.adapters import Adapted, put_on
 from armillary.worlds.autoregressive.world import AUTOREGRESSIVE, AutoregressiveConfig
 from armillary.worlds.base import Setting, TokenizerRef, World
 from armillary.worlds.diffusion.world import DIFFUSION, DiffusionConfig
@@ -23,7 +26,7 @@ from armillary.worlds.diffusion.world import DIFFUSION, DiffusionConfig
 WORLDS: dict[str, DiffusionConfig | AutoregressiveConfig] = {**DIFFUSION, **AUTOREGRESSIVE}
 CONFIGS = {c.__name__: c for c in (DiffusionConfig, AutoregressiveConfig)}
 
-__all__ = ["WORLDS", "Setting", "TokenizerRef", "World", "build", "load", "save"]
+__all__ = ["WORLDS", "Adapted", "Setting", "TokenizerRef", "World", "build", "load", "save"]
 
 
 def build(name_or_config: str | DiffusionConfig | AutoregressiveConfig, setting: Setting) -> World:
@@ -44,26 +47,31 @@ def save(
     return save_folder(folder, family="world", config=world.config, tensors=tensors or world.state_dict(), extra=facts)
 
 
-def load(name_or_folder: str | Path, dtype: torch.dtype | None = torch.float32) -> World:
+def load(name_or_folder: str | Path, dtype: torch.dtype | None = torch.float32, adapters: Sequence[str | Path] = ()) -> World:
     """A world from a shipped name or a checkpoint folder, in evaluation mode, on the CPU.
 
     Args:
+        name_or_folder: also the folder of an adapter, which names the world it belongs to.
+        adapters: folders of adapters of this world, added to its weights one after the other; `world.adapters` says which.
         dtype: of a diffusion world's weights; `None` leaves them as they lie in the file, and there until they are used, so that memory
             holds what it needs of them once.
 
     Raises:
-        BadInput: no such name (with the nearest), no such folder, or weights that do not fit.
+        BadInput: no such name (with the nearest), no such folder, weights that do not fit, or an adapter of another world.
     """
-    folder = load_folder(find_weights(name_or_folder, "world"), "world")
+    path = find_weights(name_or_folder, "world")
+    record = read_json(path / "config.json")
+    if isinstance(record, dict) and record.get("family") == ADAPTER:
+        return load(_beside(path, from_json(Base, record["base"]).name), dtype, (path, *adapters))
+    folder = load_folder(path, "world")
     kind = str(folder.config.get("kind"))
     if kind not in CONFIGS:
         raise BadInput(
             f"{folder.path} holds a world of kind {kind!r}, which this version does not know ({', '.join(CONFIGS)})."
         )
     setting = from_json(Setting, folder.extra["setting"])
-    if setting.tokenizer.name.startswith("."):  # a neighbour of the world's own folder
-        beside = (folder.path / setting.tokenizer.name).resolve()
-        setting = dataclasses.replace(setting, tokenizer=dataclasses.replace(setting.tokenizer, name=str(beside)))
+    ref = setting.tokenizer
+    setting = dataclasses.replace(setting, tokenizer=dataclasses.replace(ref, name=_beside(folder.path, ref.name)))
     config = from_json(CONFIGS[kind], folder.config)
     if isinstance(config, DiffusionConfig):
         with torch.device("meta"):
@@ -77,4 +85,9 @@ def load(name_or_folder: str | Path, dtype: torch.dtype | None = torch.float32) 
         world = config.build(setting)
         folder.load_into(world)
     world.name, world.sha256 = folder.path.name, folder.sha256
-    return world.eval()
+    return put_on(world, adapters).eval()
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A name that begins with a point is that of a neighbour of `folder`; any other stays."""
+    return str((folder / name).resolve()) if name.startswith(".") else name

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import Generator, Tensor, nn
 
 from armillary.errors import BadInput
+from armillary.nn.lora import Base
 from armillary.types import ActionSpec, Batch, Conditioning
 
 
@@ -68,6 +69,7 @@ class World(nn.Module):
         self.config = config
         self.setting = setting
         self.name, self.sha256 = "", ""
+        self.adapters: tuple[Base, ...] = ()  # folded into the weights since they were loaded
 
     @property
     def tokenizer(self) -> TokenizerRef:
