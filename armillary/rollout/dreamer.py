@@ -7,7 +7,8 @@ brings frames to the world's size, and extends them. It holds no guard; whoever 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from torch import Generator, Tensor
 
 from armillary import media, text, tokenizers, worlds
 from armillary.errors import BadInput
+from armillary.rollout.placement import Placement
 from armillary.tokenizers import Tokenizer
 from armillary.types import Conditioning
 from armillary.worlds import World
+from armillary.worlds.autoregressive.refine import Refiner, load_refiner
 
 
 class Dreamer:
@@ -29,15 +32,33 @@ class Dreamer:
         world: a loaded world, a shipped name or a checkpoint folder.
         tokenizer: taken instead of the one the world names (its weights must be the same).
         embeddings: a folder of embeddings made beforehand, taken instead of the text encoder, which then need not be there.
+        adapters: folders of adapters of that world, put on when it is loaded here.
+        placement: where and in which precision it runs; what goes in and comes out lies on the CPU, in float32.
+        refiner: a diffusion decoder of the world's tokens, or its folder: draws the pixels instead of the tokenizer.
 
     Raises:
-        BadInput: the tokenizer's weights are not those the world was trained on, or the embeddings are another encoder's.
+        BadInput: the tokenizer's weights are not those the world was trained on, or the embeddings or the refiner are made for another.
     """
 
     def __init__(
-        self, world: World | str | Path, tokenizer: Tokenizer | None = None, embeddings: str | Path | None = None
+        self,
+        world: World | str | Path,
+        tokenizer: Tokenizer | None = None,
+        embeddings: str | Path | None = None,
+        refiner: Refiner | str | Path | None = None,
+        adapters: Sequence[str | Path] = (),
+        placement: Placement | None = None,
     ) -> None:
-        self.world = world if isinstance(world, World) else worlds.load(world)
+        self.placement = placement or Placement()
+        if isinstance(world, World):
+            if adapters:
+                raise BadInput("Adapters are put on a world as it is loaded: give its name, or worlds.load(name, adapters=...).")
+            self.world = world
+        else:
+            # In half precision no copy in float32 is made on the way.
+            self.world = worlds.load(world, None if self.placement.precision == "bfloat16" else torch.float32, adapters)
+        self.placement.check(self.world)
+        self.placement.prepare(self.world)
         ref = self.world.tokenizer
         if not ref.sha256:
             raise BadInput(
@@ -54,6 +75,25 @@ class Dreamer:
         self.fps = self.world.setting.fps
         self.temporal = ref.temporal
         self.size = ref.size
+
+        self.refiner, self.finer = self._refiner(refiner)
+
+    def _refiner(self, refiner: Refiner | str | Path | None) -> tuple[Refiner | None, Tokenizer | None]:
+        """The diffusion decoder and the tokenizer whose latents it draws."""
+        if refiner is None:
+            return None, None
+        held = refiner if isinstance(refiner, Refiner) else load_refiner(refiner)
+        if held.tokens.sha256 != self.tokenizer.sha256:
+            raise BadInput(
+                f"Refiner {held.name!r} reads tokens of {held.tokens.name!r} ({held.tokens.sha256[:12]}); world {self.world.name!r} speaks "
+                f"those of {self.world.tokenizer.name!r} ({self.tokenizer.sha256[:12]})."
+            )
+        finer = tokenizers.load(held.latents.name)
+        if finer.sha256 != held.latents.sha256:
+            raise BadInput(
+                f"Refiner {held.name!r} draws latents of {held.latents.sha256[:12]}; {held.latents.name!r} is another."
+            )
+        return held, finer
 
     def _encoder(self, embeddings: str | Path | None) -> text.TextEncoder | None:
         setting = self.world.setting
@@ -97,10 +137,11 @@ class Dreamer:
         """
         made = Conditioning()
         if self.encoder is not None:
-            context, mask = self.encoder.encode(list(prompts), cut)
-            made = dataclasses.replace(made, context=context, context_mask=mask)
-            if negative:
-                made = dataclasses.replace(made, negative=self.encoder.encode([negative] * len(prompts))[0])
+            with self.placement.at(self.encoder):
+                context, mask = self.encoder.encode(list(prompts), cut)
+                made = dataclasses.replace(made, context=context, context_mask=mask)
+                if negative:
+                    made = dataclasses.replace(made, negative=self.encoder.encode([negative] * len(prompts))[0])
         if actions is not None:
             values = torch.as_tensor(np.asarray(actions), dtype=torch.float32)
             values = values[None].expand(len(prompts), -1, -1) if values.ndim == 2 else values
@@ -110,13 +151,18 @@ class Dreamer:
     @torch.no_grad()
     def encode(self, frames: np.ndarray) -> Tensor:
         """uint8 `t h w 3` -> latents `1 c t h w` or ids `1 t h w`."""
-        made = self.tokenizer.encode(media.to_tensor(frames))
-        return made.ids if hasattr(made, "ids") else made.values  # type: ignore[union-attr]
+        with self.placement.at(self.tokenizer):
+            made = self.tokenizer.encode(media.to_tensor(frames))
+        return (made.ids if hasattr(made, "ids") else made.values).cpu()  # type: ignore[union-attr]
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> np.ndarray:
-        """Latents or ids of one sample -> uint8 `t h w 3`."""
-        return media.to_frames(self.tokenizer.decode(latents))
+    def decode(self, latents: Tensor, seed: int = 0) -> np.ndarray:
+        """Latents or ids of one sample -> uint8 `t h w 3`; `seed` is of what a refiner draws."""
+        if self.refiner is not None and self.finer is not None:
+            decode = self.finer.decode
+            return media.to_frames(self.refiner.render(latents, decode, generator=Generator().manual_seed(seed)))
+        with self.placement.at(self.tokenizer):
+            return media.to_frames(self.tokenizer.decode(latents).cpu())
 
     def empty(self, batch: int = 1) -> Tensor:
         """No frame at all, in the shape `extend` takes."""
@@ -130,7 +176,29 @@ class Dreamer:
     ) -> Tensor:
         """`frames` further latent frames; the world's own arguments pass through `sampling`."""
         generator = seed if isinstance(seed, Generator) else Generator().manual_seed(seed)
-        return self.world.extend(given, frames, conditioning, generator=generator, **sampling)
+        with self.placement.at(self.world) as device, self.placement.autocast():
+            there = {
+                f.name: value.to(device) if isinstance(value := getattr(conditioning, f.name), Tensor) else value
+                for f in dataclasses.fields(conditioning)
+            }
+            made = self.world.extend(given.to(device), frames, Conditioning(**there), generator=generator, **sampling)
+        return (made.float() if made.is_floating_point() else made).cpu()
+
+    def evaluations(self, known: int, frames: int, sampling: Mapping[str, Any]) -> int:
+        """How many noise levels are gone through while `frames` latent frames are dreamt after `known`; of a diffusion world."""
+        takes = inspect.signature(self.world.extend).parameters
+
+        def said(name: str) -> int:
+            return int(sampling[name] if name in sampling else takes[name].default)
+
+        if "first_steps" in takes:
+            return (said("steps") if known else said("first_steps")) + (frames - 1) * said("steps")
+        clip, past = self.world.config.clip, self.world.config.past
+        clips = done = 0
+        while done < frames:
+            done += min(clip - min(past, known + done), frames - done)
+            clips += 1
+        return clips * said("steps")
 
     @torch.no_grad()
     def dream(
@@ -165,4 +233,4 @@ class Dreamer:
             raise BadInput(f"{num_frames} further frames after {known} given are not 1 + {self.temporal}k in all.")
         steps = wanted // self.temporal + (0 if known else 1)
         made = self.extend(latents, steps, self.condition([prompt], negative, actions, cut), seed, **sampling)
-        return self.decode(torch.cat([latents, made], dim=-3))[known:]
+        return self.decode(torch.cat([latents, made], dim=-3), seed)[known:]

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from armillary.errors import BadInput
+from armillary.rollout.placement import Offload, Placement, Precision
 from armillary.types import Rollout
 
 
@@ -30,6 +31,11 @@ def generate(
     upsample: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[BACKEND]")] = None,
     sampling: tuple[str, ...] = (),
     embeddings: Path | None = None,
+    refine: str | None = None,
+    adapter: tyro.conf.UseAppendAction[tuple[Path, ...]] = (),
+    device: str = "",
+    precision: Precision = "float32",
+    offload: Offload = "none",
     guard: bool = True,
     out: Path = Path("dream.mp4"),
 ) -> list[Rollout]:
@@ -56,6 +62,12 @@ def generate(
             language model. The guard is asked about it too, and the sidecar holds it.
         sampling: further name=value settings of the world's own sampler, such as temperature=0.9.
         embeddings: a folder made by `armillary embed` that holds the prompts, so that the text encoder need not be here.
+        refine: a diffusion decoder of an autoregressive world's tokens (`armillary train refine-tabletop`), which then draws the pixels.
+        adapter: the folder of an adapter of this world, worn while it dreams; may be said several times.
+        device: cpu, cuda, cuda:1 or mps; empty for a GPU if there is one.
+        precision: of the world; bfloat16 takes half of the memory and gives other bytes.
+        offload: parts, to have text encoder, world and tokenizer on the device in turn; blocks, to bring the world's blocks one at a time
+            too. `armillary doctor --plan WORLD --gpu GIB` says what fits.
         guard: ask the guard (--no-guard is recorded in the sidecar).
         out: the mp4 to write.
     """
@@ -74,7 +86,12 @@ def generate(
     if longer is not None and not prompt:
         raise BadInput("--upsample wants a --prompt to make longer.")
     gate = guards.default_gate() if guard else guards.Open()
-    dreamer = Dreamer(world, embeddings=embeddings)
+    if not device:
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    placement = Placement(device, precision, offload)
+    dreamer = Dreamer(world, embeddings=embeddings, refiner=refine, adapters=adapter, placement=placement)
     made = []
     for i in range(samples):
         path = out if i == 0 else out.with_stem(f"{out.stem}-{i + 1}")

@@ -111,10 +111,16 @@ class HeadsObjective(nn.Module):
         return (losses * weight).sum() / weight.sum(), {"accuracy_1": right[0], f"accuracy_{count}": right[-1]}
 
 
-def save_heads(heads: Heads, world: AutoregressiveWorld, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
-    """Write heads, and for which world they are, to a checkpoint folder."""
+def save_heads(
+    heads: Heads,
+    world: AutoregressiveWorld,
+    folder: str | Path,
+    tensors: Mapping[str, Tensor] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write heads, and for which world they are, to a checkpoint folder; `tensors` replaces their own."""
     facts = {"world": {"name": world.name, "sha256": world.sha256}} | dict(extra or {})
-    return save_folder(folder, family="heads", config=heads.config, tensors=heads.state_dict(), extra=facts)
+    return save_folder(folder, family="heads", config=heads.config, tensors=tensors or heads.state_dict(), extra=facts)
 
 
 def load_heads(folder: str | Path, world: AutoregressiveWorld) -> Heads:
