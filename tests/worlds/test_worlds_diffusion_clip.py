@@ -9,6 +9,7 @@ import torch
 
 from armillary import worlds
 from armillary.errors import BadInput
+from armillary.nn.lora import attach
 from armillary.presets import from_json, to_json
 from armillary.types import ActionSpec, Batch, Conditioning
 from armillary.worlds.base import Setting, TokenizerRef
@@ -259,3 +260,17 @@ def test_what_samples_is_the_same_network(absolute, frames):
                 made = fast(x, level, told, given=given, fps=fps, **acted, **ports)
                 assert (made - wanted).abs().max() < 2e-5 * wanted.abs().max()
         assert (fast(x[:1], level[:1, 0]) - network(x[:1], level[:1, 0])).abs().max() < 2e-5 * wanted.abs().max()
+
+
+@torch.no_grad()
+def test_what_is_put_on_a_network_is_not_passed_over():
+    world, other = build(), build()
+    assert FastDiT.serves(world.network)
+    attach(other.network, 2, targets=("blocks.*.attn.q",))
+    assert not FastDiT.serves(other.network), "an adapter acts through a hook"
+    given, say = draw(1, CHANNELS, 1, 8, 8), Conditioning(actions=draw(1, 3, 2))
+    plain, same = (w.extend(given, 3, say, generator=seeded(), steps=2) for w in (world, other))
+    assert (plain - same).abs().max() < 1e-4, "at first an adapter changes nothing"
+    for layer in other.network.blocks:
+        layer.attn.q.lora.up.normal_(generator=seeded(3))
+    assert (other.extend(given, 3, say, generator=seeded(), steps=2) - plain).abs().max() > 1e-3

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
 
 
-LARGE = 500_000_000  # parameters
 LEVEL, FLOW_LEVEL = 0.001, 0.0001  # noise of given frames when sampling, as published
 
 
@@ -192,9 +191,7 @@ class ClipWorld(DiffusionWorld):
         level = level if level is not None else FLOW_LEVEL if objective.flow else LEVEL
         dreamed = given[:, :, :0]
         rate = None if fps is None else given.new_full((b,), fps)
-        # A copy of a sixth of the weights buys time where it is cheap: not for a network that hardly fits.
-        size = sum(p.numel() for p in self.network.parameters())
-        network = FastDiT(self.network) if given.device.type == "cpu" and size < LARGE else self.network
+        network = FastDiT(self.network) if FastDiT.serves(self.network) else self.network
         while dreamed.shape[2] < frames:
             done = dreamed.shape[2]
             before = torch.cat([given, dreamed], dim=2)[:, :, -past:] if past else given[:, :, :0]

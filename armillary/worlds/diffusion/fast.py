@@ -25,6 +25,7 @@ from armillary.worlds.diffusion.dit import AdaLN, Attention, Block, DiT, modulat
 
 EPS = 1e-6
 FEW = 128  # tokens
+LARGE = 500_000_000  # parameters
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ class FastDiT:
         self.order = torch.arange(self.width).view(2, -1).T.flatten()
         self.mixed = [self._mixed(block.attn) for block in network.blocks]  # type: ignore[arg-type]
         self._tables: dict[tuple, tuple[Tensor, Tensor | None]] = {}
+
+    @staticmethod
+    def serves(network: DiT) -> bool:
+        """Whether this says what `network` would: not of one whose layers were hooked (an adapter), wrapped or exchanged, which weights do
+        not show; and not where a copy of a sixth of the weights might not fit, or off the CPU, where time is spent elsewhere."""
+        return (
+            network.patch.weight.device.type == "cpu"
+            and sum(p.numel() for p in network.parameters()) < LARGE
+            and all(type(b) is Block and b.attn.attend is attend for b in network.blocks)
+            and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+        )
 
     def _mixed(self, attn: Attention) -> tuple[Tensor, Tensor, Tensor]:
         """Weights of queries, keys and values in one, and the gains of the two norms, reordered."""
