@@ -87,6 +87,8 @@ def _short(item: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    if int(os.environ.get("RANK", "0")):  # of several processes the first one speaks; errors are told by whoever has them
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -102,7 +104,7 @@ def run(arguments: list[str]) -> int:
         print(usage(arguments[0]))
         return 0
     as_json = "--json" in arguments
-    progress.QUIET = "--quiet" in arguments
+    progress.QUIET = "--quiet" in arguments or int(os.environ.get("RANK", "0")) > 0
     arguments = [a for a in arguments if a not in ("--json", "--quiet")]
     try:
         name, rest = find_verb(arguments)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from armillary.errors import BadInput
+from armillary.parallel import local, placed
 from armillary.train.optim import named_parameters
 
 
@@ -29,14 +30,15 @@ class Average:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after step `step` (from 0)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.tensors.values()), [p.float() for p in named_parameters(model).values()], weight)
+        held, own = self.tensors.values(), named_parameters(model).values()
+        torch._foreach_lerp_([local(t) for t in held], [local(p).float() for p in own], weight)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Raises BadInput when these are not this model's averages."""
         if tensors.keys() != self.tensors.keys() or any(v.shape != self.tensors[k].shape for k, v in tensors.items()):
             raise BadInput("The averaged weights in the checkpoint do not fit the model.")
         for name, value in tensors.items():
-            self.tensors[name].copy_(value)
+            local(self.tensors[name]).copy_(local(placed(value, self.tensors[name])))
 
     @contextlib.contextmanager
     def swapped(self, model: nn.Module) -> Iterator[None]:
@@ -52,4 +54,4 @@ class Average:
     @torch.no_grad()
     def _put(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         for name, p in named_parameters(model).items():
-            p.copy_(tensors[name])
+            local(p).copy_(local(tensors[name]))

@@ -2,6 +2,9 @@
 
 A step is a function of (weights, optimizer, seed, step): its batch and its random numbers are drawn anew from those, so a run that was
 stopped and goes on takes exactly the steps it would have taken. On a CPU with the same number of threads that holds bit for bit.
+
+Under torchrun every process runs this loop. A batch falls into shares, each with its own rows and random numbers, and a process takes one
+or several; so a run goes on with another number of processes as it was. What is written, process 0 writes.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +24,16 @@ from armillary import __version__
 from armillary.data.ahead import Ahead
 from armillary.data.base import Dataset
 from armillary.errors import BadInput, Failed
+from armillary.parallel import Ranks, average_gradients, local, parallelise, placed, started, whole
 from armillary.presets import to_json
 from armillary.progress import Progress, say
 from armillary.store import check_writable, read_json, write_json
-from armillary.train.checkpoint import Checkpoint, list_checkpoints, newest_checkpoint, save_checkpoint
+from armillary.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
 from armillary.train.config import RunConfig, as_json, check, differences
 from armillary.train.ema import Average
 from armillary.train.meters import METERS, JsonLines, Meter
 from armillary.train.optim import OptimConfig, load_optimizer, lr_at, make_optimizer, named_parameters, optimizer_tensors
-from armillary.train.session import Stop, arranged, locked
-
-MOST_SKIPPED = 3
+from armillary.train.session import Stop, arranged, cores, locked
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,17 @@ class TrainResult:
     finished: bool
 
 
-def step_rng(seed: int, step: int, rank: int, device: str = "cpu") -> Generator:
-    """The generator that every random number of one step comes from."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
+def step_rng(seed: int, step: int, share: int, device: str = "cpu") -> Generator:
+    """The generator that every random number of one share of a step comes from."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{share}".encode(), digest_size=8).digest()
     return Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
 def train(config: RunConfig, out: str | Path, resume: bool = True, progress: bool = True) -> TrainResult:
     """Run a config to its end, or on from where it was stopped.
 
-    Ctrl-C or SIGTERM ends the session after the step at hand, with a checkpoint; a second Ctrl-C ends it at once.
+    Ctrl-C or SIGTERM ends the session after the step at hand, with a checkpoint; a second Ctrl-C ends it at once. Under torchrun all
+    processes end after the same step; `out` lies where all of them see it.
 
     Args:
         out: folder of the run: `config.json`, `metrics.jsonl`, `checkpoints/`, and in the end `model/` and `result.json`.
@@ -71,19 +74,25 @@ def train(config: RunConfig, out: str | Path, resume: bool = True, progress: boo
 
     Raises:
         BadInput: settings that cannot work, `out` holds another run, or the data changed since the run began.
-        Failed: three steps in a row had a loss or gradient that is no number.
+        Failed: `most_skipped` steps in a row had a loss or gradient that is no number, memory did not suffice, or another process ended.
     """
     check(config)
-    out = check_writable(out)
-    with locked(out):
-        _claim(config, out, resume)
+    out = Path(out)
+    with contextlib.ExitStack() as held:
+        ranks = held.enter_context(started(config.parallel, config.device))
+
+        def claim() -> None:
+            held.enter_context(locked(check_writable(out)))
+            _claim(config, out, resume)
+
+        ranks.first(claim)
         if (out / "result.json").is_file() and (out / "model" / "config.json").is_file():
             done = read_json(out / "result.json")
             say(f"{out} holds this run, finished: {done['steps']} steps.")
             newest = next(iter(list_checkpoints(out / "checkpoints")), None)
             return TrainResult(out, out / "model", newest, done["steps"], done["seconds"], done["metrics"], True)
-        with arranged(config.threads, config.device):
-            return _Run(config, out).go(progress)
+        with arranged(config.threads or max(1, cores() // ranks.neighbours), ranks.device(config.device)):
+            return _Run(config, out, ranks).go(progress and ranks.rank == 0)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int) -> float:
@@ -111,21 +120,27 @@ def _claim(config: RunConfig, out: Path, resume: bool) -> None:
 class _Run:
     """One session of a run: what is built once, and the loop over it."""
 
-    def __init__(self, config: RunConfig, out: Path, rank: int = 0, world: int = 1) -> None:
-        self.config, self.out, self.rank, self.world = config, out, rank, world
-        if config.batch % world:
-            raise BadInput(f"A batch of {config.batch} rows cannot be shared by {world} ranks.")
-        self.data: Dataset = config.data.build("train")
-        self.batches = Ahead(self.data, config.batch // world, config.seed, rank, world, config.steps, config.ahead)
-        self.held_out: Dataset | None = config.data.build("held-out") if config.eval_every else None
+    def __init__(self, config: RunConfig, out: Path, ranks: Ranks) -> None:
+        self.config, self.out, self.ranks, self.device = config, out, ranks, ranks.device(config.device)
+        self.found = self._newest()
+        self._take_shares()
+        self.data: Dataset = ranks.made(lambda: config.data.build("train"))
+        self.held_out: Dataset | None = ranks.made(lambda: config.data.build("held-out")) if config.eval_every else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.model: nn.Module = config.model.build(self.data).to(config.device)
+            model = config.model.build(self.data)
+        self.model: nn.Module = parallelise(model, config.parallel, ranks, self.device, config.precision)
+        self.batches = [
+            Ahead(self.data, config.batch // self.shares, config.seed, share, self.shares, config.steps, config.ahead)
+            for share in self.own
+        ]
         self.model.train()
         self.optimizer = make_optimizer(self.model, config.optim)
         # What an adversarial stage trains against: a part of the model, and of its checkpoints, with an optimizer of its own.
         self.rival: nn.Module | None = getattr(self.model, "rival", None)
         self.rival_optimizer = None if self.rival is None else make_optimizer(self.rival, config.rival)
+        if self.rival is not None and len(self.own) > 1:
+            raise BadInput("An adversarial stage takes one share of a batch in each process; leave parallel.shares at 0.")
         self.average = Average(self.model, config.ema) if config.ema else None
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         # Sums since the last row, and the newest figures: both go into a checkpoint, so that rows do not depend on where a run stopped.
@@ -133,35 +148,70 @@ class _Run:
         self.count = 0
         self.latest: dict[str, float] = {}
 
+    def _newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, the same one in every process."""
+        folder, names = self.out / "checkpoints", [""]
+        found: list[Checkpoint | None] = [None]
+        if self.ranks.rank == 0:
+            found = [newest_checkpoint(folder)]
+            names = ["" if found[0] is None else found[0].path.name]
+        name = self.ranks.tell(names[0])[0]
+        return load_checkpoint(folder / name) if name and self.ranks.rank else found[0]
+
+    def _take_shares(self) -> None:
+        """Into how many shares a batch falls, and which are taken here.
+
+        Raises:
+            BadInput: they do not fall evenly.
+        """
+        part, parts = self.ranks.drawing
+        begun = 0 if self.found is None else self.found.facts.get("shares", 1)
+        self.shares = self.config.parallel.shares or (begun if begun and begun % parts == 0 else parts)
+        if self.shares % parts or self.config.batch % self.shares:
+            raise BadInput(
+                f"A batch of {self.config.batch} rows in {self.shares} shares cannot be taken by {parts} processes evenly: the processes "
+                "that draw rows divide parallel.shares, and that divides batch."
+            )
+        if begun and begun != self.shares:
+            say(f"note: {begun} shares of a batch before, {self.shares} now; other random numbers are drawn from here on.")
+        each = self.shares // parts
+        self.own = range(part * each, (part + 1) * each)
+
     def go(self, progress: bool) -> TrainResult:
-        config, checkpoints = self.config, self.out / "checkpoints"
-        found = newest_checkpoint(checkpoints)
-        if found is not None:
-            self.restore(found)
-            say(f"Going on from step {self.step} of {config.steps} ({found.path}).")
-        meters: list[Meter] = [JsonLines(self.out, self.step)]
-        meters += [METERS[name](self.out, self.step) for name in config.meters if name != "jsonl"]
-        saved = found.path if found else None
+        config, checkpoints, ranks = self.config, self.out / "checkpoints", self.ranks
+        saved = None
+        if self.found is not None:
+            self.restore(self.found)
+            saved = self.found.path
+            say(f"Going on from step {self.step} of {config.steps} ({saved}).")
+            self.found = None  # its tensors are in use by now, or copied
+        meters: list[Meter] = []
+        if ranks.rank == 0:
+            meters += [JsonLines(self.out, self.step)]
+            meters += [METERS[name](self.out, self.step) for name in config.meters if name != "jsonl"]
         bar = Progress(f"train {config.name}", config.steps, self.step) if progress else None
         try:
-            with Stop() as stop, bar or contextlib.nullcontext():
+            with Stop(patient=not ranks.alone) as stop, bar or contextlib.nullcontext():
                 while self.step < config.steps:
                     began = time.monotonic()
-                    self.one_step(meters)
+                    with self.sparing():
+                        self.one_step(meters)
                     self.seconds += time.monotonic() - began
+                    asked = stop.asked if ranks.alone else ranks.any(stop.asked)
                     if bar:
                         shown = ("loss", "psnr", "held-out/loss", "held-out/psnr")
                         bar.advance(1, **{k: f"{v:.4g}" for k, v in self.latest.items() if k in shown})
                     last = self.step == config.steps
                     if self.held_out and (self.step % config.eval_every == 0 or last):
                         self.look(meters)
-                    if last or stop.asked or self.step % config.save_every == 0:
+                    if last or asked or self.step % config.save_every == 0:
                         saved = self.save(checkpoints)
-                    if stop.asked and not last:
+                    if asked and not last:
                         say(f"Stopped at step {self.step} of {config.steps}; the same command goes on from {saved}.")
                         return TrainResult(self.out, None, saved, self.step, self.seconds, dict(self.latest), False)
         finally:
-            self.batches.close()
+            for batches in self.batches:
+                batches.close()
             for meter in meters:
                 meter.close()
         model = self.finish()
@@ -173,22 +223,20 @@ class _Run:
     def one_step(self, meters: list[Meter]) -> None:
         """Forward, backward, update, one row now and then."""
         config, step = self.config, self.step
-        batch = self.batches.take(step).to(config.device)
         rate = _set_rate(self.optimizer, config.optim, step, config.steps)
         config.model.at(self.model, step / config.steps)
-        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            loss, metrics = self.model(batch, step_rng(config.seed, step, self.rank, config.device))
         self.optimizer.zero_grad(set_to_none=True)
+        loss, metrics, keys = self.gradient(step)
         norm = math.nan
-        if math.isfinite(loss.item()):
-            loss.backward()
-            most = config.optim.clip or math.inf
-            norm = nn.utils.clip_grad_norm_(list(named_parameters(self.model).values()), most).item()
+        if math.isfinite(loss):
+            trained = list(named_parameters(self.model).values())
+            average_gradients(trained, self.ranks)
+            norm = whole(nn.utils.clip_grad_norm_(trained, config.optim.clip or math.inf)).item()
         if self.rival_optimizer is not None and math.isfinite(norm):
             norm, metrics = self.rival_gradient(norm, metrics)
         self.step += 1
         if not math.isfinite(norm):
-            self.skip(loss.item(), batch.keys, meters)
+            self.skip(loss, keys, meters)
             return
         self.skipped = 0
         self.optimizer.step()
@@ -196,23 +244,68 @@ class _Run:
             self.rival_optimizer.step()
         if self.average is not None:
             self.average.update(self.model, step)
-        figures = {"loss": loss.item(), "grad_norm": norm, "lr": rate} | {k: float(v) for k, v in metrics.items()}
+        figures = {"loss": loss, "grad_norm": norm, "lr": rate} | metrics
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
         self.write_row(meters)
 
-    def rival_gradient(self, norm: float, metrics: Mapping[str, Tensor]) -> tuple[float, Mapping[str, Tensor]]:
+    def gradient(self, step: int) -> tuple[float, dict[str, float], tuple[str, ...]]:
+        """Forward and backward over the own shares of a step.
+
+        Returns:
+            Loss and metrics, means over all shares of all processes; the samples, those of the share that went wrong where one did. A loss
+            that is no number in one process is none in any, and nothing goes backward after it.
+        """
+        config, sums, keys = self.config, dict[str, float](), ()
+        for share, batches in zip(self.own, self.batches):
+            batch = batches.take(step).to(self.device)
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss, metrics = self.model(batch, step_rng(config.seed, step, share, self.device))
+            own = {"loss": loss.item()} | {name: float(value) for name, value in metrics.items()}
+            means = dict(zip(own, self.ranks.mean(list(own.values()))))
+            keys = (*keys, *batch.keys)
+            if not math.isfinite(means["loss"]):
+                return means["loss"], {}, batch.keys if not math.isfinite(own["loss"]) else ()
+            (loss / len(self.own) if len(self.own) > 1 else loss).backward()
+            for name, value in means.items():
+                sums[name] = sums.get(name, 0.0) + value / len(self.own)
+        return sums.pop("loss"), sums, keys
+
+    @contextlib.contextmanager
+    def sparing(self) -> Iterator[None]:
+        """Says what would fit when memory does not suffice."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            p, rows = self.config.parallel, self.config.batch // self.shares
+            ways = [f"parallel.shares={2 * self.shares} (the same batch, {rows // 2} rows at once)"] if rows % 2 == 0 else []
+            more = {"none": "selective", "selective": "full"}.get(p.checkpointing)
+            ways += [f"parallel.checkpointing={more} (blocks keep less and compute it anew)"] if more else []
+            if not self.ranks.alone:
+                ways += ["parallel.shard=0 (weights and optimizer in pieces)"] if self.ranks.weights is None else []
+                ways += ["a larger parallel.context (a clip's frames in pieces)"]
+            else:
+                ways += ["several GPUs with torchrun and parallel.shard=0"]
+            ways += ["precision=bfloat16"] if self.config.precision == "float32" else []
+            raise Failed(
+                f"Memory of {self.device} did not suffice for step {self.step + 1} ({rows} rows at once). Each of these needs less: "
+                f"{'; '.join(ways)}; a smaller batch or window. The last checkpoint is untouched. ({str(error).splitlines()[0]})"
+            ) from error
+
+    def rival_gradient(self, norm: float, metrics: dict[str, float]) -> tuple[float, dict[str, float]]:
         """Backward for the rival, on the batch just seen. Gives `norm` (or the rival's own, when that is no number) and all metrics."""
         assert self.rival is not None and self.rival_optimizer is not None
         config = self.config
         _set_rate(self.rival_optimizer, config.rival, self.step, config.steps)
         self.rival_optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             loss, more = self.model.rival_loss()  # type: ignore[operator]
         loss.backward()
-        own = nn.utils.clip_grad_norm_(list(self.rival.parameters()), config.rival.clip or math.inf)
-        return norm if bool(own.isfinite()) else math.nan, {**metrics, **more, "rival_grad_norm": own}
+        average_gradients(self.rival.parameters(), self.ranks)
+        own = nn.utils.clip_grad_norm_(list(self.rival.parameters()), config.rival.clip or math.inf).item()
+        said = dict(zip(more, self.ranks.mean([float(value) for value in more.values()])))
+        return norm if math.isfinite(own) else math.nan, {**metrics, **said, "rival_grad_norm": own}
 
     def write_row(self, meters: list[Meter]) -> None:
         """The means since the last row, every `log_every` steps and at the end."""
@@ -225,16 +318,18 @@ class _Run:
             meter.write({"step": self.step, "kind": "train", "seconds": round(self.seconds, 2), **means})
 
     def skip(self, loss: float, keys: tuple[str, ...], meters: list[Meter]) -> None:
-        """A loss or gradient that is no number: the weights stay, the samples are named, and three in a row end the run."""
+        """A loss or gradient that is no number: the weights stay, the samples are named, and `most_skipped` in a row end the run."""
+        most = self.config.most_skipped
+        keys = tuple(k for said in self.ranks.tell("\n".join(keys)) for k in said.splitlines())
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped += 1
         what = "loss" if not math.isfinite(loss) else "gradient"
         for meter in meters:
             meter.write({"step": self.step, "kind": "skipped", "loss": loss, "what": what, "keys": list(keys)})
         say(f"warning: step {self.step} skipped, its {what} is no finite number. Samples: {', '.join(keys)}")
-        if self.skipped >= MOST_SKIPPED:
+        if self.skipped >= most:
             raise Failed(
-                f"The {what} was no finite number in {MOST_SKIPPED} steps in a row, up to step {self.step}. The last samples were "
+                f"The {what} was no finite number in {most} steps in a row, up to step {self.step}. The last samples were "
                 f"{', '.join(keys)}. A lower optim.lr, a smaller optim.clip or a look at those samples may help."
             )
         self.write_row(meters)
@@ -243,17 +338,19 @@ class _Run:
     def look(self, meters: list[Meter]) -> None:
         """Mean figures on fixed batches of the held-out split, with the averaged weights."""
         assert self.held_out is not None
-        config, sums = self.config, dict[str, float]()
+        config, sums, rows = self.config, dict[str, float](), self.config.batch // self.shares
         self.model.eval()
         config.model.at(self.model, 0.0)  # the same task at every look, whatever a knob says by now
         with self.average.swapped(self.model) if self.average else contextlib.nullcontext():
             for i in range(config.eval_batches):
-                batch = self.held_out.batch(i, config.batch, 0).to(config.device)
-                loss, metrics = self.model(batch, step_rng(0, i, 0, config.device))
-                for name, value in ({"loss": loss} | dict(metrics)).items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
+                for share in self.own:
+                    batch = self.held_out.batch(i, rows, 0, share, self.shares).to(self.device)
+                    loss, metrics = self.model(batch, step_rng(0, i, share, self.device))
+                    for name, value in ({"loss": loss} | dict(metrics)).items():
+                        sums[name] = sums.get(name, 0.0) + float(value)
         self.model.train()
-        means = {name: total / config.eval_batches for name, total in sums.items()}
+        sums = dict(zip(sums, self.ranks.mean(list(sums.values()))))
+        means = {name: total / (config.eval_batches * len(self.own)) for name, total in sums.items()}
         self.latest.update({f"held-out/{name}": value for name, value in means.items()})
         for meter in meters:
             meter.write({"step": self.step, "kind": "held-out", **means})
@@ -261,11 +358,10 @@ class _Run:
     def save(self, folder: Path) -> Path:
         """Raises Failed rather than keep weights that are no numbers."""
         state = self.model.state_dict()
-        broken = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
-        if broken:
-            raise Failed(
-                f"At step {self.step} the weights are no finite numbers any more (first: {broken[0]}); nothing was saved."
-            )
+        broken = [n for n, value in state.items() if value.is_floating_point() and not bool(local(value).isfinite().all())]
+        if self.ranks.any(bool(broken)):
+            named = f" (first: {broken[0]})" if broken else ""
+            raise Failed(f"At step {self.step} the weights are no finite numbers any more{named}; nothing was saved.")
         parts = {"model": state, "optimizer": optimizer_tensors(self.optimizer, self.model)}
         if self.rival is not None and self.rival_optimizer is not None:
             parts["rival"] = optimizer_tensors(self.rival_optimizer, self.rival)
@@ -273,15 +369,29 @@ class _Run:
             parts["average"] = self.average.tensors
         facts = {
             "seconds": self.seconds, "skipped": self.skipped, "sums": self.sums, "count": self.count, "latest": self.latest,
+            "shares": self.shares,
             "data": self.data.hash, "torch": torch.__version__, "armillary": __version__, "threads": torch.get_num_threads(),
         }  # fmt: skip
-        return save_checkpoint(folder, self.step, parts, to_json(facts), self.config.keep)
+        gathered = {part: self.gather(tensors) for part, tensors in parts.items()}
+        self.ranks.first(lambda: save_checkpoint(folder, self.step, gathered, to_json(facts), self.config.keep))
+        return folder / f"step-{self.step:06d}"
+
+    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Whole tensors in process 0, nothing elsewhere; one after the other, so that no device holds more than one of them."""
+        out = {}
+        for name, tensor in tensors.items():
+            value = whole(tensor)
+            if self.ranks.rank == 0:
+                out[name] = value if self.ranks.weights is None else value.cpu()
+        return out
 
     def restore(self, found: Checkpoint) -> None:
         facts = found.facts
         if facts["data"] != self.data.hash:
             raise BadInput(f"The data changed since {found.path} was written. Choose another folder for a run on the new data.")
-        self.model.load_state_dict(dict(found.parts["model"]), strict=True)
+        state = self.model.state_dict()
+        given = {name: placed(value, state.get(name)) for name, value in found.parts["model"].items()}
+        self.model.load_state_dict(given, strict=True)
         load_optimizer(self.optimizer, self.model, found.parts["optimizer"])
         if self.rival is not None and self.rival_optimizer is not None:
             load_optimizer(self.rival_optimizer, self.rival, found.parts["rival"])
@@ -297,14 +407,13 @@ class _Run:
     def finish(self) -> Path:
         """The averaged weights as a checkpoint folder, and `result.json`."""
         extra = {"recipe": self.config.name, "data": self.data.hash, "steps": self.step, "armillary": __version__}
-        folder = self.out / "model"
-        if self.average is not None:
-            with self.average.swapped(self.model):
-                self.config.model.save(self.model, folder, extra)
-        else:
-            self.config.model.save(self.model, folder, extra)
-        write_json(
-            self.out / "result.json",
-            {"model": "model", "steps": self.step, "seconds": round(self.seconds, 3), "metrics": self.latest},
-        )
+        folder, facts = self.out / "model", {"model": "model", "steps": self.step, "seconds": round(self.seconds, 3)}
+        with self.average.swapped(self.model) if self.average else contextlib.nullcontext():
+            given = {} if self.ranks.weights is None else {"tensors": self.gather(self.model.state_dict())}
+
+            def write() -> None:
+                self.config.model.save(self.model, folder, extra, **given)
+                write_json(self.out / "result.json", facts | {"metrics": self.latest})
+
+            self.ranks.first(write)
         return folder

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from armillary.errors import BadInput
+from armillary.parallel import local, placed
 
 
 @dataclass(frozen=True)
@@ -89,4 +90,5 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: 
             raise BadInput(f"The optimizer state {key!r} {tuple(value.shape)} fits no parameter of {type(model).__name__}.")
         # Laid out in memory as the parameter is: the fused step goes through both by address, and convolutions lie channels last.
         like = torch.empty_like(p, dtype=value.dtype) if value.ndim else torch.empty_like(value, device=p.device)
-        optimizer.state[p][what] = like.copy_(value).detach()
+        local(like).copy_(local(placed(value, like)))
+        optimizer.state[p][what] = like.detach()

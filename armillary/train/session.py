@@ -21,12 +21,16 @@ class Stop:
     """`asked` turns true at the first SIGINT or SIGTERM; the second does what it always did.
 
     Only the main thread may set handlers; elsewhere nothing is set and nothing is ever asked.
+
+    Args:
+        patient: further signals change nothing. Under torchrun the terminal and the launcher both pass on one Ctrl-C, and the launcher
+            kills by itself what does not end within half a minute.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, patient: bool = False) -> None:
+        self.asked, self.patient = False, patient
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -38,9 +42,12 @@ class Stop:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:
+            also = "" if self.patient else " Once more ends at once."
+            say(f"{signal.Signals(number).name}: finishing this step and saving.{also}")
         self.asked = True
-        self._restore()
-        say(f"{signal.Signals(number).name}: finishing this step and saving. Once more ends at once.")
+        if not self.patient:
+            self._restore()
 
     def _restore(self) -> None:
         for s, handler in self._before.items():

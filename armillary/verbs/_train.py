@@ -27,7 +27,7 @@ def train(
 
     Ctrl-C finishes the step, saves, and says how to go on; the same command goes on from there, bit for bit on a CPU. The resolved
     config lies with the run. A tokenizer is measured at the end on what was held out (whole files, where there are several), beside
-    the one it started from.
+    the one it started from. `torchrun --nproc-per-node 8 -m armillary train ...` spreads a run over GPUs (docs/scale-training.md).
 
     Example: armillary train video-c4x8x8-videos --data my-videos --start video-c4x8x8-mixed --out runs/mine --steps 2000
 
@@ -44,6 +44,7 @@ def train(
     """
     import dataclasses
     import inspect
+    import os
 
     from armillary.errors import lookup
     from armillary.presets import override, to_json
@@ -72,6 +73,6 @@ def train(
         return to_json(config)
     result = run(config, out or Path("runs") / recipe, resume=resume)
     told = to_json(result)
-    if result.finished and isinstance(config.model, TokenizerRun):
+    if result.finished and isinstance(config.model, TokenizerRun) and not int(os.environ.get("RANK", "0")):
         told["held_out"] = measure(config, result.folder)
     return told
