@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from armillary.recipes import tabletop, tokenizers, videos
+from armillary.recipes import autoregressive, tabletop, tokenizers, videos
 from armillary.train import RunConfig
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
@@ -13,6 +13,14 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "unet-tabletop": tabletop.unet,
     "unet-tabletop-words": tabletop.unet_words,
     "ar-tabletop": tabletop.ar,
+    "ar-tabletop-blocks": autoregressive.blocks,
+    "ar-tabletop-heads": autoregressive.heads,
+    "refine-tabletop": autoregressive.refine,
+    "ar-first": autoregressive.first,
+    "ar-longer": autoregressive.longer,
+    "ar-text": autoregressive.text,
+    "ar-cooldown": autoregressive.cooldown,
+    "ar-live": autoregressive.live,
     "demo-frame-c8-tabletop": tabletop.demo_frame_c8,
     "demo-video-d4x8x8-tabletop": tabletop.demo_video_d4x8x8,
     "demo-unet-tabletop": tabletop.demo_unet,

@@ -13,6 +13,8 @@ from armillary.presets import from_json, to_json
 from armillary.recipes import RECIPES
 from armillary.train import RunConfig, TokenizerRun, WorldRun
 from armillary.train.config import check
+from armillary.train.derived import HeadsRun, RefinerRun
+from armillary.worlds.autoregressive.refine import REFINERS
 
 
 def call(name, **more):
@@ -37,6 +39,10 @@ def test_contract(name):
         size = tokenizers.TOKENIZERS[config.model.size]
         assert all((s.frames - 1) % size.temporal == 0 for s in sources)
         assert all(side % size.spatial == 0 for s in sources for side in size_of(s)) and len(set(map(size_of, sources))) == 1
+    elif isinstance(config.model, RefinerRun):
+        assert config.model.size in REFINERS and config.model.tokens == "some/tokenizer"
+    elif isinstance(config.model, HeadsRun):
+        assert config.model.start
     else:
         assert isinstance(config.model, WorldRun)
         size = worlds.WORLDS[config.model.size]
