@@ -350,6 +350,7 @@ class Verdict:
         state: `ran`, `skipped` or `failed`.
         blocked: whether this rail alone refuses.
         score: its score in [0, 1], when it has one; `version`: of the rail and its data.
+        category: of the guard's taxonomy, when the rail names one.
     """
 
     rail: str
@@ -359,6 +360,7 @@ class Verdict:
     score: float | None = None
     version: str = "1"
     seconds: float = 0.0
+    category: str = ""
 
 
 @dataclass(frozen=True)

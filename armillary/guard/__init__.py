@@ -1,6 +1,6 @@
 """The guard: rails before generation and after it, faces hidden, and a record of what really ran. What cannot be checked does not pass."""
 
-from armillary.guard.checks import check
+from armillary.guard.checks import check, check_file
 from armillary.guard.gate import Gate, Open, Timeouts, raise_if_blocked
 from armillary.guard.provenance import record, seal, sha256_pixels, verify
 from armillary.guard.rail import Finding, FrameRail, PromptRail, verdicts_json
@@ -15,6 +15,7 @@ __all__ = [
     "PromptRail",
     "Timeouts",
     "check",
+    "check_file",
     "default_gate",
     "raise_if_blocked",
     "record",

@@ -28,11 +28,15 @@ from armillary.presets import from_json
 
 DEFAULT = "guard-prompt"
 # Groups of `lists/groups` that stand for their words in relations.
-CONCEPTS = ("animal", "body", "drug", "explosive", "gun", "people", "person", "poison", "sexual")
+CONCEPTS = (
+    "animal", "blade", "body", "contempt", "drug", "explosive", "gun", "harm", "minor", "people", "person", "poison", "sexual", "shelter",
+    "thing", "wound",
+)  # fmt: skip
 STOP = frozenset(
     "the a an of in on at to and or is are was with from by for while as into its it he she they his her their this that who which".split()
 )
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_END = re.compile(r"[.!?;]+(?:\s+|$)")
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,13 @@ def weigh(counts: dict[int, float], idf: np.ndarray) -> tuple[np.ndarray, np.nda
     return buckets, values / norm if norm > 0 else values
 
 
+def pieces(text: str, least: int = 4) -> tuple[str, ...]:
+    """A text, and each of its sentences of `least` words or more: one harmful sentence among many harmless ones must not be diluted."""
+    parts = [p.strip() for p in _END.split(text)]
+    long = [p for p in parts if len(_WORD.findall(p)) >= least]
+    return (text, *long) if len([p for p in parts if p]) > 1 else (text,)
+
+
 class Vocabulary:
     """A set of English words as sorted CRC-32 hashes; `word in vocabulary` also accepts inflections of a known base."""
 
@@ -167,8 +178,9 @@ class PromptModel:
         return 1.0 / (1.0 + math.exp(-z)) if z >= 0 else math.exp(z) / (1.0 + math.exp(z))
 
     def judge(self, text: str) -> float:
-        """The worst probability over all views of a raw prompt."""
-        return max((self.probability(view) for view in read(text, self.known).views), default=0.0)
+        """The worst probability over all views of a raw prompt and their sentences."""
+        parts = dict.fromkeys(piece for view in read(text, self.known).views for piece in pieces(view))
+        return max((self.probability(part) for part in parts), default=0.0)
 
 
 def load_model(name_or_folder: str | Path = DEFAULT) -> PromptModel:

@@ -1,4 +1,4 @@
-"""A prompt rail that asks a served safety model: OpenAI's chat protocol, answers in the forms of Llama Guard and Qwen3Guard.
+"""A prompt rail that asks a served safety model: OpenAI's chat protocol, answers in the forms of Llama Guard, Aegis and Qwen3Guard.
 
 Llama Guard answers `safe`, or `unsafe` and a line of categories; Qwen3Guard answers `Safety: Unsafe` and `Categories: ...`. Whatever is
 neither is no answer, and no answer refuses: a substring test for «unsafe», with everything else passing, is how such rails fail open.
@@ -7,6 +7,7 @@ neither is no answer, and no answer refuses: a substring test for «unsafe», wi
 from __future__ import annotations
 
 import json
+import os
 import re
 import urllib.error
 import urllib.request
@@ -16,17 +17,12 @@ from typing import Any
 
 from armillary.errors import BadInput, Failed
 from armillary.guard.rail import Finding
+from armillary.guard.taxonomy import HAZARDS, of_codes, of_words
 
 Post = Callable[[str, bytes, dict[str, str], float], bytes]
-# Llama Guard 3's hazard classes (MLCommons taxonomy), for readable reasons.
-HAZARDS = {
-    "S1": "violent crimes", "S2": "non-violent crimes", "S3": "sex-related crimes", "S4": "child sexual exploitation", "S5": "defamation",
-    "S6": "specialised advice", "S7": "privacy", "S8": "intellectual property", "S9": "indiscriminate weapons", "S10": "hate",
-    "S11": "self-harm", "S12": "sexual content", "S13": "elections", "S14": "code interpreter abuse",
-}  # fmt: skip
 _QWEN = re.compile(r"safety\s*:\s*(safe|unsafe|controversial)\b", re.IGNORECASE)
 _QWEN_WHY = re.compile(r"categor(?:y|ies)\s*:\s*(.+)", re.IGNORECASE)
-_LLAMA = re.compile(r"\s*(safe|unsafe)\s*(?:\n\s*((?:S\d{1,2})(?:\s*,\s*S\d{1,2})*)\s*)?", re.IGNORECASE)
+_LLAMA = re.compile(r"\s*(safe|unsafe)\s*(?:\n\s*((?:[SO]\d{1,2})(?:\s*,\s*[SO]\d{1,2})*)\s*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,9 +45,21 @@ class EndpointConfig:
     controversial: bool = True
     ignore: tuple[str, ...] = ()
 
+    @staticmethod
+    def from_environment() -> EndpointConfig | None:
+        """`ARMILLARY_GUARD_URL`, `ARMILLARY_GUARD_MODEL` and, if wanted, `ARMILLARY_GUARD_KEY`; None when no address is set.
 
-def parse(answer: str, config: EndpointConfig) -> tuple[bool, str]:
-    """(refuse, why) from a model's words.
+        Raises:
+            BadInput: an address without a model: a guard that was asked for must not be left out in silence.
+        """
+        url, model = os.environ.get("ARMILLARY_GUARD_URL", ""), os.environ.get("ARMILLARY_GUARD_MODEL", "")
+        if bool(url) != bool(model):
+            raise BadInput("ARMILLARY_GUARD_URL and ARMILLARY_GUARD_MODEL belong together; only one of them is set.")
+        return EndpointConfig(url, model, os.environ.get("ARMILLARY_GUARD_KEY", "")) if url else None
+
+
+def parse(answer: str, config: EndpointConfig) -> tuple[bool, str, str]:
+    """(refuse, why, category) from a model's words.
 
     Raises:
         Failed: when they are no verdict.
@@ -60,17 +68,18 @@ def parse(answer: str, config: EndpointConfig) -> tuple[bool, str]:
         if match[1].lower() == "safe":
             if match[2]:
                 raise Failed(f"the safety model says safe and names hazards: {answer[:80]!r}")
-            return False, "safe"
+            return False, "safe", ""
         codes = [c.strip().upper() for c in (match[2] or "").split(",") if c.strip()]
-        told = ", ".join(f"{c} {HAZARDS.get(c, '')}".strip() for c in codes) or "no class named"
+        told = ", ".join(f"{c} {HAZARDS.get(c, ('', ''))[1]}".strip() for c in codes) or "no class named"
         ignored = bool(codes) and all(c in config.ignore for c in codes)
-        return not ignored, told + (" (ignored by configuration)" if ignored else "")
+        return not ignored, told + (" (ignored by configuration)" if ignored else ""), of_codes(codes)
     labels = {m.lower() for m in _QWEN.findall(answer)}
     if len(labels) == 1:
         label = labels.pop()
         why = _QWEN_WHY.search(answer)
         told = f"{label}: {why[1].strip()}" if why else label
-        return label == "unsafe" or (label == "controversial" and config.controversial), told
+        category = "" if label == "safe" else of_words(why[1] if why else "")
+        return label == "unsafe" or (label == "controversial" and config.controversial), told, category
     raise Failed(f"the safety model's answer is no verdict: {answer[:80]!r}")
 
 
@@ -117,5 +126,5 @@ class Endpoint:
             raise Failed("the safety endpoint's answer is no chat completion") from error
         if not isinstance(answer, str):
             raise Failed("the safety endpoint's answer holds no text")
-        blocked, why = parse(answer, config)
-        return Finding(blocked, why)
+        blocked, why, category = parse(answer, config)
+        return Finding(blocked, why, category=category)

@@ -20,13 +20,19 @@ from typing import Any
 import numpy as np
 
 from armillary.errors import BadInput, require
-from armillary.guard.classifier import ClassifierConfig, PromptModel, Vocabulary, grams, weigh
+from armillary.guard.classifier import ClassifierConfig, PromptModel, Vocabulary, grams, pieces, weigh
 from armillary.guard.normalise import fold, read
 from armillary.progress import say
 
-AUTHORED = Path(__file__).parent / "prompts" / "authored.csv"
+PROMPTS = Path(__file__).parent / "prompts"
+AUTHORED = PROMPTS / "authored.csv"
+# The same harms and harmless lookalikes in other forms: keywords, shot lists, scripts, questions, several sentences.
+FORMS = PROMPTS / "forms.csv"
 # Written after the lists and the training rows, and never used to change either: what the guard does with prompts it was not built on.
-BLIND = Path(__file__).parent / "prompts" / "blind.csv"
+BLIND = PROMPTS / "blind.csv"
+# A second such set, written after the classifier below was frozen.
+FRESH = PROMPTS / "fresh.csv"
+OURS = (AUTHORED, FORMS, BLIND, FRESH)
 
 
 @dataclass(frozen=True)
@@ -48,16 +54,18 @@ class FitConfig:
         held_out: share of rows kept for the card's figures; `folds`: for threshold and calibration on the rest.
         limits: (benign slice, share of it that the frozen threshold may refuse, out of fold); the strictest limit decides. These are the
             slices that look like this product's prompts: video prompts, plain instructions, and harmless ones with frightening words.
+            Where none of them has rows, `otherwise` is the limit over all benign rows that are no forum text.
         video_weight: how much more a row of video style counts; user text from forums is down-weighted by `forum_weight`.
     """
 
     c: float = 3.0
     held_out: float = 0.2
     folds: int = 5
-    limits: tuple[tuple[str, float], ...] = (("hard", 0.06), ("plain", 0.02), ("t2v_prompt", 0.005))
+    limits: tuple[tuple[str, float], ...] = (("hard", 0.08), ("plain", 0.02), ("t2v_prompt", 0.005))
+    otherwise: float = 0.01
     video_weight: float = 3.0
     forum_weight: float = 0.5
-    keep_out: tuple[str, ...] = ("blind",)
+    keep_out: tuple[str, ...] = ("blind", "fresh")
     seed: int = 0
 
 
@@ -139,21 +147,38 @@ def train_prompt_classifier(
     """Train, freeze the threshold, write the checkpoint folder.
 
     Args:
-        prompt_files: CSV files; the prompts written for this project (`AUTHORED`, and `BLIND` for measuring) are always added.
+        prompt_files: CSV files; the prompts written for this project (`OURS`) are always added; only `AUTHORED` and `FORMS` are fitted to.
     Returns:
         the folder, and the held-out rows that the card's figures are to be measured on through `Gate.check_prompt`.
     """
-    linear = require("sklearn.linear_model", "training the prompt classifier")
-    selection = require("sklearn.model_selection", "training the prompt classifier")
     fit, network = fit or FitConfig(), network or ClassifierConfig()
-    rows = read_rows([AUTHORED, BLIND, *prompt_files])
+    rows = read_rows([*OURS, *prompt_files])
     train = [r for r in rows if not is_held_out(r, fit)]
     held = [r for r in rows if is_held_out(r, fit)]
+    model, logits = fit_rows(train, fit, network)
+    cut = (np.log(model.config.threshold / (1 - model.config.threshold)) - model.config.shift) / model.config.scale
+    labels = np.array([r.unsafe for r in train])
+    say(
+        f"out of fold: threshold {model.config.threshold:.4f}, {np.mean(logits[labels] >= cut):.3f} of unsafe rows at or above it"
+    )
+    return _save(Path(out), model, fit, train, held), held
+
+
+def fit_rows(train: Sequence[Row], fit: FitConfig, network: ClassifierConfig) -> tuple[PromptModel, np.ndarray]:
+    """A model fitted to all rows with calibration and threshold from folds, and the out-of-fold logit of each row.
+
+    As in use, a row counts by its worst sentence.
+    """
+    linear = require("sklearn.linear_model", "training the prompt classifier")
+    selection = require("sklearn.model_selection", "training the prompt classifier")
     words = Vocabulary.of(vocabulary_of(train))
     texts = [read(r.text, Vocabulary(words)).text for r in train]
+    parts = [(i, part) for i, text in enumerate(texts) for part in pieces(text)[1:]]
+    owner = np.array([i for i, _ in parts], np.int64)
     labels = np.array([r.unsafe for r in train])
     weights = np.array([_weight(r, fit) for r in train])
     features, idf = _matrix(texts, network, None)
+    further = _matrix([part for _, part in parts], network, idf)[0] if parts else None
 
     def model() -> Any:
         # liblinear: a single thread and seconds for half a million features.
@@ -166,18 +191,12 @@ def train_prompt_classifier(
     for inside, outside in split.split(features, labels):
         one = model().fit(features[inside], labels[inside], sample_weight=weights[inside])
         logits[outside] = one.decision_function(features[outside])
+        if further is not None and (chosen := np.flatnonzero(np.isin(owner, outside))).size:
+            np.maximum.at(logits, owner[chosen], one.decision_function(further[chosen]))
     platt = linear.LogisticRegression(C=1e6).fit(logits[:, None], labels, sample_weight=weights)
     scale, shift = float(platt.coef_[0, 0]), float(platt.intercept_[0])
-    cuts = []
-    for name, share in fit.limits:
-        chosen = np.array([r.slice == name and not r.unsafe for r in train])
-        if chosen.sum() >= 20:  # a quantile of fewer says nothing
-            cuts.append(float(np.quantile(logits[chosen], 1.0 - share)))
-    if not cuts:
-        raise BadInput(f"No benign slice of {[n for n, _ in fit.limits]} has the 20 rows a threshold is frozen on.")
-    cut = max(cuts)
+    cut = _cut(train, logits, fit)
     threshold = round(1.0 / (1.0 + float(np.exp(-(scale * cut + shift)))), 4)
-    say(f"out of fold: threshold {threshold:.4f}, {np.mean(logits[labels] >= cut):.3f} of unsafe rows at or above it")
     final = model().fit(features, labels, sample_weight=weights)
     coef = final.coef_[0].astype(np.float16)
     arrays = {
@@ -185,9 +204,23 @@ def train_prompt_classifier(
         "word_weight": coef[: network.words], "char_weight": coef[network.words :],
         "bias": final.intercept_.astype(np.float32), "vocabulary": words,
     }  # fmt: skip
-    network = dataclasses.replace(network, scale=scale, shift=shift, threshold=threshold)
-    PromptModel(network, arrays)
-    return _save(Path(out), network, arrays, fit, train, held), held
+    return PromptModel(dataclasses.replace(network, scale=scale, shift=shift, threshold=threshold), arrays), logits
+
+
+def _cut(train: Sequence[Row], logits: np.ndarray, fit: FitConfig) -> float:
+    """The logit from which a prompt is refused: the strictest of the limits."""
+    cuts = {}
+    for name, share in fit.limits:
+        chosen = np.array([r.slice == name and not r.unsafe for r in train])
+        if chosen.sum() >= 20:  # a quantile of fewer says nothing
+            cuts[name] = float(np.quantile(logits[chosen], 1.0 - share))
+    if not cuts:
+        chosen = np.array([not r.unsafe and r.slice != "user_text" for r in train])
+        if chosen.sum() < 20:
+            raise BadInput(f"A threshold is frozen on at least 20 benign rows; there are {int(chosen.sum())}.")
+        cuts["benign"] = float(np.quantile(logits[chosen], 1.0 - fit.otherwise))
+    say("limits: " + ", ".join(f"{name} logit {cut:.2f}" for name, cut in cuts.items()))
+    return max(cuts.values())
 
 
 def _weight(row: Row, fit: FitConfig) -> float:
@@ -198,8 +231,7 @@ def _weight(row: Row, fit: FitConfig) -> float:
 
 def _save(
     out: Path,
-    network: ClassifierConfig,
-    arrays: dict[str, np.ndarray],
+    model: PromptModel,
     fit: FitConfig,
     train: Sequence[Row],
     held: Sequence[Row],
@@ -213,5 +245,5 @@ def _save(
         entry = sources.setdefault(row.source, {"licence": row.licence or "Apache-2.0", "train": 0, "held_out": 0})
         entry[part] += 1
     extra = {"fit": fit, "sources": sources}
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    return save_folder(out, family="guard-prompt", config=network, tensors=tensors, extra=extra)
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in model.arrays.items()}
+    return save_folder(out, family="guard-prompt", config=model.config, tensors=tensors, extra=extra)

@@ -17,6 +17,7 @@ import numpy as np
 
 from armillary.errors import Blocked
 from armillary.guard.rail import Finding, FrameRail, PromptRail
+from armillary.guard.ranks import agreed
 from armillary.types import Verdict
 
 
@@ -35,16 +36,26 @@ class Gate:
     Args:
         before: prompt rails, in the order they are recorded.
         after: frame rails; one that changes frames (faces) hands its copy to the next.
+        agree: in a process group, what one rank refuses all refuse (every rank must then call the gate equally often). Say False
+            where each rank serves prompts of its own.
     """
 
     def __init__(
-        self, before: Sequence[PromptRail] = (), after: Sequence[FrameRail] = (), timeouts: Timeouts | None = None
+        self,
+        before: Sequence[PromptRail] = (),
+        after: Sequence[FrameRail] = (),
+        timeouts: Timeouts | None = None,
+        agree: bool = True,
     ) -> None:
-        self.before, self.after = tuple(before), tuple(after)
+        self.before, self.after, self.agree = tuple(before), tuple(after), agree
         self.timeouts = timeouts or Timeouts()
 
     def check_prompt(self, text: str | None) -> tuple[Verdict, ...]:
         """One verdict for each rail. `None` means that there is no prompt (recorded as skipped); an empty one is refused."""
+        verdicts = self._prompt(text)
+        return agreed(verdicts) if self.agree else verdicts
+
+    def _prompt(self, text: str | None) -> tuple[Verdict, ...]:
         if text is None:
             return tuple(Verdict(r.name, "skipped", False, "no prompt was given", version=r.version) for r in self.before) or (
                 Verdict("gate", "skipped", False, "no prompt was given"),
@@ -71,6 +82,13 @@ class Gate:
         Args:
             frames: uint8 `t h w 3` RGB (float in [0, 1] is taken too, so that NaN can be reported). Never written to.
         """
+        verdicts, shown = self._frames(frames, fps)
+        if self.agree:
+            verdicts = agreed(verdicts)
+            shown = _black(frames) if any(v.blocked for v in verdicts) else shown
+        return verdicts, shown
+
+    def _frames(self, frames: np.ndarray, fps: float) -> tuple[tuple[Verdict, ...], np.ndarray]:
         if not self.after:
             return (
                 Verdict("gate", "failed", True, "this gate has no rail for frames; say guard=Open() to run without"),
@@ -86,11 +104,11 @@ class Gate:
                     Verdict(rail.name, "skipped", False, f"not run: {stopped} already refused", version=rail.version)
                 )
                 continue
-            verdict, finding = _run(rail, lambda rail=rail, seen=seen: rail.check(seen, fps), limit)
+            verdict, finding = _run(rail, lambda rail=rail, seen=seen: rail.check(seen, fps), limit, np.shape(seen))
             verdicts.append(verdict)
             if verdict.blocked and rail.first:
                 stopped = rail.name
-            if finding is not None and finding.frames is not None:
+            if finding is not None and finding.frames is not None and not verdict.blocked:
                 seen = finding.frames
         # What a caller who ignores the verdicts would show must not be what was refused.
         shown = _black(frames) if any(v.blocked for v in verdicts) else np.array(seen)
@@ -137,7 +155,9 @@ def _black(frames: Any) -> np.ndarray:
     return np.zeros(shape if len(shape) == 4 and shape[-1] == 3 else (0, 0, 0, 3), np.uint8)
 
 
-def _run(rail: PromptRail | FrameRail, call: Callable[[], Finding], seconds: float) -> tuple[Verdict, Finding | None]:
+def _run(
+    rail: PromptRail | FrameRail, call: Callable[[], Finding], seconds: float, shape: tuple[int, ...] = ()
+) -> tuple[Verdict, Finding | None]:
     """One rail on a thread of its own, so that one that hangs cannot hang the caller; whatever goes wrong blocks."""
     box: list[Finding] = []
     wrong: list[str] = []
@@ -165,8 +185,14 @@ def _run(rail: PromptRail | FrameRail, call: Callable[[], Finding], seconds: flo
     finding = box[0] if box else None
     if not isinstance(finding, Finding):
         return failed(f"answered with {type(finding).__name__} instead of a finding")
+    if not isinstance(finding.blocked, (bool, np.bool_)) or not isinstance(finding.category, str):
+        return failed(f"its finding says blocked={finding.blocked!r}, category={finding.category!r}")
+    if finding.frames is not None and (finding.frames.dtype != np.uint8 or finding.frames.shape != shape):
+        return failed(f"it gave back {finding.frames.dtype} frames of shape {finding.frames.shape} for {shape}")
     if finding.score is not None and not 0.0 <= finding.score <= 1.0:  # NaN fails this comparison too
         return failed(f"its score {finding.score!r} is no number in [0, 1]")
     state = "skipped" if finding.skipped else "ran"
-    verdict = Verdict(rail.name, state, bool(finding.blocked), finding.reason, finding.score, rail.version, spent)
+    verdict = Verdict(
+        rail.name, state, bool(finding.blocked), str(finding.reason), finding.score, rail.version, spent, finding.category
+    )
     return verdict, finding

@@ -20,15 +20,19 @@ class Input:
 
     def check(self, text: str) -> Finding:
         if not isinstance(text, str):
-            return Finding(True, f"a prompt is text; got {type(text).__name__}")
+            return _refused(f"a prompt is text; got {type(text).__name__}")
         if not text.strip():
-            return Finding(True, "the prompt is empty; give none at all to generate without one")
+            return _refused("the prompt is empty; give none at all to generate without one")
         if len(text) > self.limit:
-            return Finding(True, f"the prompt has {len(text)} characters; the limit is {self.limit}")
+            return _refused(f"the prompt has {len(text)} characters; the limit is {self.limit}")
         if any("\ud800" <= c <= "\udfff" for c in text):
-            return Finding(True, "the prompt holds half a character (a lone surrogate); send valid UTF-8")
+            return _refused("the prompt holds half a character (a lone surrogate); send valid UTF-8")
         if "\0" in text:
-            return Finding(True, "the prompt holds a NUL character")
+            return _refused("the prompt holds a NUL character")
         if not any(c.isalnum() for c in fold(text)):
-            return Finding(True, "the prompt holds no letter or digit that can be seen")
+            return _refused("the prompt holds no letter or digit that can be seen")
         return Finding(False, f"{len(text)} characters")
+
+
+def _refused(why: str) -> Finding:
+    return Finding(True, why, category="unusable")

@@ -47,11 +47,13 @@ def foreign_share(text: str, known: Known) -> tuple[float, str]:
     """Share of letters in words wholly of another script (and that no lookalike reading makes English), and that script."""
     counts: dict[str, int] = {}
     total = 0
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text)):
-        scripts = {script_of(c) for c in word if c.isalpha()}
+    words = [(word, {script_of(c) for c in word if c.isalpha()}) for word in _WORD.findall(unicodedata.normalize("NFKC", text))]
+    # Where some words mix scripts, those wholly of lookalikes belong to the same disguise.
+    disguised = any("LATIN" in scripts and len(scripts) > 1 for _, scripts in words)
+    for word, scripts in words:
         # Scripts without spaces write a sentence as one «word»; each of their letters says about as much as two Latin ones.
         total += len(word)
-        if "LATIN" not in scripts and scripts and not known(fold(word)):
+        if "LATIN" not in scripts and scripts and not known(fold(word)) and not (disguised and fold(word).isascii()):
             name = sorted(scripts)[0]
             counts[name] = counts.get(name, 0) + len(word)
     if not counts or not total:
@@ -92,14 +94,17 @@ class Language:
         self.known, self.policy, self.coverage, self.least = known, policy, coverage, least
 
     def check(self, text: str) -> Finding:
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+        text = "".join(
+            c for c in text if unicodedata.category(c) != "Cf" and c not in "*_~`"
+        )  # invisible, and Markdown in a word
         share, script = foreign_share(text, self.known)
         if share > 0.15:
             return self._unsupported(f"{share:.0%} of its letters are {script.title()}")
-        hits, english, language = other_language(text)
-        if hits > english:
-            return self._unsupported(f"it reads like {language}")
         views = read(text, self.known).views
+        hits, english, language = other_language(text)
+        # English spelt backwards may hold another language's short words; then some other view is English nearly throughout.
+        if hits > english and max((self._known_share(v) for v in views[1:]), default=0.0) < 0.8:
+            return self._unsupported(f"it reads like {language}")
         words = [w for w in _WORD.findall(views[0] if views else "") if len(w) >= 3]
         if not views or not any(_WORD.findall(v) for v in views):
             return self._unsupported("no readable word in it")
@@ -113,4 +118,5 @@ class Language:
         return sum(self.known(w) for w in words) / len(words) if words else 0.0
 
     def _unsupported(self, why: str) -> Finding:
-        return Finding(self.policy == "block", f"unsupported language: {why}; this guard reads English")
+        told = f"unsupported language: {why}; this guard reads English"
+        return Finding(self.policy == "block", told, category="unsupported_language")

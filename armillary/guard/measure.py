@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from armillary.guard.fit import AUTHORED, FitConfig, Row, read_rows, train_prompt_classifier
+from armillary.guard.crossfit import crossfit
+from armillary.guard.fit import AUTHORED, FORMS, OURS, FitConfig, Row, read_rows, train_prompt_classifier
 from armillary.guard.gate import Gate
 from armillary.guard.rails import default_gate
 from armillary.progress import track
@@ -115,11 +116,12 @@ def make_weights(prompt_files: Sequence[str | Path], out: str | Path, fit: FitCo
         "what": "Linear classifier over hashed n-grams that screens obvious English requests for harmful video. No safety guarantee: "
         "add a served safety model (endpoint rail) where others see the result.",
         "data": {
-            "training": "see sources in config.json; prompts written for this project: armillary/guard/prompts/authored.csv (Apache-2.0)",
-            "rows": {"authored": len(read_rows([AUTHORED])), "held_out": len(held)},
+            "training": "see sources in config.json; prompts written for this project: armillary/guard/prompts (Apache-2.0)",
+            "rows": {"authored": len(read_rows([AUTHORED])), "forms": len(read_rows([FORMS])), "held_out": len(held)},
             "kept_out_entirely": list(fit.keep_out),
-            "note": "Read the source «blind» first: it was written after lists and training rows and changed neither. The word lists were "
-            "written with the development prompts in view, so the other slices flatter them.",
+            "note": "Read the source «fresh» first: it was written after lists, training rows and limits were frozen and changed none of "
+            "them. «blind» was written earlier and changed none either, but whoever wrote the rows «forms» had seen it. The word lists "
+            "were written with the development prompts in view, so the other slices flatter them.",
         },
         "frozen": "threshold of the classifier alone: the highest of the out-of-fold quantiles at which benign training slices pass "
         + ", ".join(f"{name} {1 - share:.1%}" for name, share in fit.limits),
@@ -130,6 +132,7 @@ def make_weights(prompt_files: Sequence[str | Path], out: str | Path, fit: FitCo
             "disguised_safe": disguised(gate, safe[:: max(1, len(safe) // 150)]),
             "latency": latency(gate, some),
         },
+        "classifier_alone": crossfit(read_rows([*OURS, *prompt_files]), fit),
     }
     write_json(folder / "card.json", card)
     return card

@@ -100,10 +100,12 @@ def read(text: str, known: Known | None = None) -> Reading:
     views = [_squash(marked), base]
     tight = _tighten(marked, known)
     views.append(_squash(tight))
-    if known:
+    turned = _decoded(text, base, known) if known else []
+    # What reads as English when turned round as a whole is not mended word by word: that gives its words in the wrong order.
+    if known and not (turned and coverage(base, known) < 0.5):
         fixed = _TOKEN.sub(lambda m: repair(m[0], known), tight)
         views.append(_squash(fixed))
-        views.extend(_decoded(text, base, known))
+    views.extend(turned)
     return Reading(views[0], tuple(dict.fromkeys(v for v in views if v)))
 
 

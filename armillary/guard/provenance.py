@@ -94,7 +94,8 @@ def verify(path: str | Path) -> dict[str, Any]:
     """Compare a video with its sidecar.
 
     Returns:
-        `{"path", "sidecar", "ok", "checks": [{"name", "ok", "told"}], "verdicts": [...]}`; `ok` when every check is.
+        `{"path", "sidecar", "ok", "checks": [{"name", "ok", "told"}], "verdicts": [...]}` and what the sidecar says of world, prompt and
+        seed; `ok` when every check is.
 
     Raises:
         BadInput: the video or its sidecar is missing, or the sidecar holds no record.
@@ -137,6 +138,8 @@ def verify(path: str | Path) -> dict[str, Any]:
     check("guard", bool(listed), f"{len(listed)} verdicts recorded" if listed else "no verdict is recorded")
     refused = [v["rail"] for v in listed if v.get("blocked")]
     check("verdicts", not refused, f"refused by {', '.join(refused)}" if refused else "no rail refused")
+    told = {k: sidecar[k] for k in ("world", "prompt", "upsampled", "negative", "seed") if k in sidecar}
     return {
-        "path": str(path), "sidecar": str(sidecar_of(path)), "ok": all(c["ok"] for c in checks), "checks": checks, "verdicts": listed,
+        "path": str(path), "sidecar": str(sidecar_of(path)), "ok": all(c["ok"] for c in checks), "checks": checks, **told,
+        "verdicts": listed,
     }  # fmt: skip

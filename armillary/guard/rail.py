@@ -25,6 +25,7 @@ class Finding:
         skipped: it did not look, and `reason` says why.
         frames: a changed copy of the frames, from a rail that changes them.
         facts: JSON-able detail for the sidecar.
+        category: what kind of harm, a name of `taxonomy.CATEGORIES`; empty when the rail cannot tell.
     """
 
     blocked: bool
@@ -33,6 +34,7 @@ class Finding:
     skipped: bool = False
     frames: np.ndarray | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    category: str = ""
 
 
 @runtime_checkable
@@ -64,6 +66,7 @@ def verdicts_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "rail": v.rail,
             "state": v.state,
             "blocked": v.blocked,
+            "category": v.category,
             "reason": v.reason,
             "score": None if v.score is None else round(float(v.score), 4),
             "version": v.version,

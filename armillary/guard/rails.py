@@ -54,6 +54,7 @@ def default_gate(
         weights: the prompt classifier's folder or shipped name; missing weights refuse every prompt.
         threshold: of the classifier, instead of the frozen one.
         language: `block` refuses prompts that are not English, `record` only says so.
+        endpoint: a served safety model; without one, the one that the environment names (`EndpointConfig.from_environment`).
         faces: `blur`, `solid` or `off`; `off` is recorded.
     """
     if faces not in ("blur", "solid", "off"):
@@ -65,6 +66,7 @@ def default_gate(
         Words(lists, model.known),
         Classifier(model, threshold),
     ]
+    endpoint = endpoint or EndpointConfig.from_environment()
     if endpoint is not None:
         before.append(Endpoint(endpoint, send))
     last: FrameRail = FacesOff() if faces == "off" else Faces(detector, FacesConfig(style=faces))

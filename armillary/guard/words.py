@@ -263,5 +263,6 @@ class Words:
     def check(self, text: str) -> Finding:
         for view in read(text, self.known).views:
             if pattern := self.lexicon.search(view):
-                return Finding(True, f"matches the {pattern.category.replace('_', ' ')} list: {pattern.source!r}")
+                told = f"matches the {pattern.category.replace('_', ' ')} list: {pattern.source!r}"
+                return Finding(True, told, category=pattern.category)
         return Finding(False, "no listed word or phrase")

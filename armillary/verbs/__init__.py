@@ -40,7 +40,12 @@ VERBS: dict[str, Verb] = {
     "train": Verb("_train", "run a recipe"),
     "generate": Verb("_generate", "dream a video from a prompt, an image, a video or actions"),
     "eval": Verb("_eval", "measure a tokenizer or a world against the truth"),
-    "guard": Verb("_guard", "ask the guard about a prompt or a video"),
+    "guard check": Verb("_guard", "ask the guard about a prompt, a file of prompts or a video"),
+    "guard redteam": Verb("_guard", "attacks and harmless prompts through the gate: block and false-positive rates"),
+    "guard review": Verb("_guard", "a local page where people mark what is unsafe in clips, and how well they agree"),
+    "guard head": Verb("_guard", "train a frame classifier's head on reviewed clips"),
+    "guard train": Verb("_guard", "train and measure the prompt classifier on prompts of one's own"),
+    "verify": Verb("_guard", "does a video belong to the record beside it, and what does that say"),
     "info": Verb("_info", "what a checkpoint, a dataset, a video or a name is"),
 }
 

@@ -1,4 +1,4 @@
-"""`armillary guard`."""
+"""`armillary guard check`, `guard train`, `guard redteam`, `guard review`, and `armillary verify`."""
 
 from __future__ import annotations
 
@@ -8,44 +8,157 @@ from typing import Any
 from armillary.errors import BadInput
 
 
-def guard(
-    *, text: str | None = None, video: Path | None = None, blurred: Path | None = None, verify: Path | None = None
+def guard_check(
+    text: str | None = None,
+    /,
+    *,
+    prompts: Path | None = None,
+    video: Path | None = None,
+    out: Path | None = None,
 ) -> tuple[dict[str, Any], int]:
-    """Ask the guard about a prompt or a video, or check a video against its sidecar.
+    """Ask the guard about a prompt, a file of prompts, or a video: the same gate that generation goes through.
 
-    Ends with exit code 1 when the guard refuses: each rail says whether it ran, was skipped or failed, and a failed rail refuses.
+    Each rail says whether it ran, was skipped or failed, and a rail that failed refuses. Ends with exit code 1 when the guard refuses;
+    with --prompts, when a rail could not run.
 
-    Example: armillary guard --text "A robot arm stacks two red blocks" --json
+    Example: armillary guard check "A robot arm stacks two red blocks" --json
 
     Args:
         text: a prompt.
+        prompts: a CSV of id,text; --out takes id,blocked,rail,category,score,reason,milliseconds.
         video: a video file; every frame is looked at.
-        blurred: where to write the video with its faces blurred.
-        verify: a generated mp4 whose sidecar is to be compared with its pixels.
+        out: the CSV of verdicts, or where the video goes with its faces hidden.
     """
-    import dataclasses
-
     from armillary import guard as guards
-    from armillary import media
 
-    if not any((text is not None, video, verify)):
-        raise BadInput("Nothing to look at: give --text, --video or --verify.")
-    if blurred is not None and video is None:
-        raise BadInput("--blurred wants a --video.")
-    gate = guards.default_gate()
-    result: dict[str, Any] = {}
-    verdicts = []
-    if text is not None:
-        verdicts += gate.check_prompt(text)
-    if video is not None:
-        film = media.read_video(video)
-        after, frames = gate.check_frames(film.frames, film.fps)
-        verdicts += after
-        if blurred is not None:
-            result["blurred"] = str(media.write_video(blurred, frames, film.fps))
-    refused = any(v.blocked for v in verdicts)
-    if verify is not None:
-        result["verify"] = guards.verify(verify)
-        refused = refused or not result["verify"]["ok"]
-    result |= {"blocked": refused, "verdicts": [dataclasses.asdict(v) for v in verdicts]}
-    return result, int(refused)
+    if prompts is not None:
+        if text is not None or video is not None:
+            raise BadInput("--prompts goes alone: a text or a video is another question.")
+        if out is None:
+            raise BadInput("--prompts wants --out, the CSV of verdicts.")
+        told = guards.check_file(prompts, out)
+        return told, int(told["failed"] > 0)
+    if out is not None and video is None:
+        raise BadInput("--out wants --prompts or --video.")
+    told = guards.check(text, video, out=out)
+    return told, int(told["blocked"])
+
+
+def verify(path: Path, /) -> tuple[dict[str, Any], int]:
+    """Compare a video with the record beside it: is it the file that was sealed, what made it, what did the guard say.
+
+    Ends with exit code 1 when file and record do not belong together or a rail had refused.
+
+    Example: armillary verify dream.mp4
+
+    Args:
+        path: the video; its record is the .json of the same name.
+    """
+    from armillary.guard import verify as compare
+
+    told = compare(path)
+    return told, int(not told["ok"])
+
+
+def guard_redteam(
+    *, prompts: tuple[Path, ...] = (), out: Path = Path("redteam"), baseline: Path | None = None, seed: int = 0, most: int = 150
+) -> dict[str, Any]:
+    """Measure the guard: attacks and harmless prompts through the gate that generation takes, block and false-positive rates by family.
+
+    Example: armillary guard redteam --out redteam --baseline earlier/redteam.json
+
+    Args:
+        prompts: CSVs of text,label (safe or unsafe); the shipped prompts that nothing was fitted to when none is given.
+        out: a folder for redteam.json, report.md and cases.jsonl.
+        baseline: the redteam.json of another release; what moved is listed.
+        seed: same seed, same attacks.
+        most: rows of a label that every family rewrites.
+    """
+    from armillary.guard.redteam import redteam
+    from armillary.store import check_writable
+
+    check_writable(out)
+    report = redteam(prompts, out, baseline=baseline, seed=seed, most=most)
+    families = {name: {k: f[k] for k in ("rows", "share", "low", "high", "failed")} for name, f in report["families"].items()}
+    return {"out": str(out), "report": str(out / "report.md"), "families": families, "moved": report["moved"]}
+
+
+def guard_train(*, prompts: tuple[Path, ...] = (), out: Path = Path("guard-prompt")) -> dict[str, Any]:
+    """Train the prompt classifier on the shipped prompts and on files of one's own, freeze its threshold and measure it.
+
+    Example: armillary guard train --prompts unsafe.csv benign.csv --out my-guard
+
+    Args:
+        prompts: CSVs of text,label (safe or unsafe), and source, licence, category, style or form where known. Texts are not stored.
+        out: the checkpoint folder, with a card.json of what was measured.
+    """
+    from armillary.guard.measure import make_weights
+    from armillary.store import check_writable
+
+    check_writable(out.parent)
+    card = make_weights(prompts, out)
+    return {"out": str(out), "card": str(out / "card.json"), "held_out": card["measured"]["held_out"]}
+
+
+def guard_review(folder: Path, /, *, port: int = 8765, report: bool = False) -> dict[str, Any]:
+    """A local page where people mark what is unsafe in clips, blind to each other; or, with --report, how well they agree.
+
+    Labels go to FOLDER/labels/NAME.jsonl, and train a frame classifier's head (`armillary guard head`).
+
+    Example: armillary guard review clips
+
+    Args:
+        folder: the clips.
+        port: of the page, on this machine only; 0 takes a free one.
+        report: do not serve; say how well the labels agree (Krippendorff's alpha) and where they do not.
+    """
+    from armillary.guard.agreement import agreement, read_labels
+    from armillary.guard.review import server
+    from armillary.progress import say
+
+    if not report:
+        with server(folder, port) as running:
+            say(f"review page: http://127.0.0.1:{running.server_address[1]}/ (Ctrl-C ends it; labels stay)")
+            try:
+                running.serve_forever()
+            except KeyboardInterrupt:
+                say("the page is closed")
+    labels = read_labels(folder / "labels")
+    if report and not labels:
+        raise BadInput(f"{folder / 'labels'} holds no labels yet.")
+    return agreement(labels)
+
+
+class Stills:
+    """A feature extractor as the head's embedder: each frame a clip of its own."""
+
+    def __init__(self, name: str) -> None:
+        from armillary import features
+
+        self.features: Any = features.load(name)
+        self.name, self.version = self.features.name, self.features.sha256[:12]
+
+    def embed(self, frames: Any) -> Any:
+        import torch
+
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.features.embed(pixels[:, :, None]).numpy()
+
+
+def guard_head(folder: Path, /, *, features: str = "small", out: Path = Path("guard-frames")) -> dict[str, Any]:
+    """Train a frame classifier's head on reviewed clips, thresholds calibrated on clips it was not fitted to.
+
+    Example: armillary guard head clips --features small --out my-frames
+
+    Args:
+        folder: the clips, with the labels of `armillary guard review` in FOLDER/labels.
+        features: the extractor whose vectors it reads; the embedded one sees colours and shapes rather than meaning.
+        out: the head's folder.
+    """
+    from armillary.guard.agreement import read_labels
+    from armillary.guard.head import train_head
+    from armillary.guard.review import Clips
+    from armillary.store import check_writable
+
+    check_writable(out.parent)
+    return train_head(read_labels(folder / "labels"), Clips(folder).get, Stills(features), out)

@@ -11,8 +11,8 @@ import torch
 
 from armillary.errors import BadInput
 from armillary.guard import default_gate
-from armillary.guard.classifier import Classifier, ClassifierConfig, PromptModel, grams, load_model
-from armillary.guard.fit import AUTHORED, BLIND, FitConfig, is_held_out, read_rows, train_prompt_classifier
+from armillary.guard.classifier import Classifier, ClassifierConfig, PromptModel, grams, load_model, pieces
+from armillary.guard.fit import OURS, FitConfig, is_held_out, read_rows, train_prompt_classifier
 from armillary.guard.measure import DISGUISES, rates, refused
 from armillary.store import find_weights, save_folder
 
@@ -34,10 +34,10 @@ def test_shipped_folder_is_small_and_has_a_card():
 
 def test_held_out_rows_of_the_authored_prompts_do_as_the_card_says(gate):
     card = json.loads((find_weights("guard-prompt") / "card.json").read_text())
-    rows = [r for r in read_rows([AUTHORED, BLIND]) if is_held_out(r, FitConfig())]
+    rows = [r for r in read_rows(OURS) if is_held_out(r, FitConfig())]
     measured = rates(gate, rows)
     for name, said in card["measured"]["held_out"].items():
-        if name.split()[1] in ("authored", "blind"):
+        if name.split()[1] in ("authored", "forms", "blind", "fresh"):
             assert measured[name] == said, name
 
 
@@ -71,6 +71,17 @@ def test_scores_are_probabilities_and_thresholds_act():
     assert not Classifier(model, threshold=1 - 1e-9).check("A red cube on a table.").blocked
     with pytest.raises(BadInput, match="between 0 and 1"):
         Classifier(model, threshold=1.0)
+
+
+def test_one_harmful_sentence_among_harmless_ones_counts():
+    assert pieces("one two three four. five six seven eight") == (
+        "one two three four. five six seven eight", "one two three four", "five six seven eight",
+    )  # fmt: skip
+    assert pieces("a single sentence about a cup.") == ("a single sentence about a cup.",)
+    model = load_model()
+    around = "A red tram turns into a street. Two people drink coffee at a table. "
+    assert model.judge(around + UNSAFE + " " + around) >= model.judge(UNSAFE) - 1e-9
+    assert model.judge(around) < model.config.threshold
 
 
 def test_inflections_share_word_features():

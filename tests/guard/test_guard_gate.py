@@ -142,7 +142,7 @@ def test_json_form_is_plain_and_stable():
     verdicts = (Verdict("a", "ran", False, "ok", np.float32(0.123456), "1", 0.5), Verdict("b", "failed", True, "gone"))
     text = json.dumps(verdicts_json(verdicts))
     assert json.loads(text)[0]["score"] == 0.1235 and json.loads(text)[1] == {
-        "rail": "b", "state": "failed", "blocked": True, "reason": "gone", "score": None, "version": "1", "seconds": 0.0,
+        "rail": "b", "state": "failed", "blocked": True, "category": "", "reason": "gone", "score": None, "version": "1", "seconds": 0.0,
     }  # fmt: skip
 
 
