@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 QUIET = False
+_open: list[Progress] = []  # bars that count what is done far below them
 
 
 def say(message: str) -> None:
@@ -75,6 +77,23 @@ class Progress:
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def beat(n: int = 1) -> None:
+    """Advance the bar that `counted` opened, if there is one: for what does not know who waits for it."""
+    if _open:
+        _open[-1].advance(n)
+
+
+@contextlib.contextmanager
+def counted(title: str, total: int) -> Iterator[Progress]:
+    """A bar that `beat` advances for the length of a block."""
+    with Progress(title, total) as bar:
+        _open.append(bar)
+        try:
+            yield bar
+        finally:
+            _open.pop()
 
 
 def track(items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:

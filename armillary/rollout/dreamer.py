@@ -52,7 +52,9 @@ class Dreamer:
         self.placement = placement or Placement()
         if isinstance(world, World):
             if adapters:
-                raise BadInput("Adapters are put on a world as it is loaded: give its name, or worlds.load(name, adapters=...).")
+                raise BadInput(
+                    "Adapters are put on a world as it is loaded: give its name, or worlds.load(name, adapters=...)."
+                )
             self.world = world
         else:
             # In half precision no copy in float32 is made on the way.

@@ -15,9 +15,11 @@ import numpy as np
 
 from armillary import guard, media, text
 from armillary.errors import BadInput, Failed
-from armillary.progress import Progress, say
+from armillary.progress import Progress, counted, say
 from armillary.rollout.actions import resolve_actions
 from armillary.rollout.dreamer import Dreamer
+from armillary.rollout.memory import advice
+from armillary.rollout.placement import out_of_memory
 from armillary.types import Rollout, Verdict
 from armillary.worlds import World
 from armillary.worlds.autoregressive.world import AutoregressiveWorld
@@ -63,6 +65,7 @@ def generate(
 
     Raises:
         BadInput: what was given cannot work. Blocked: the guard refuses. In both cases nothing is written.
+        Failed: memory did not suffice; the message says what would fit.
     """
     dreamer = world if isinstance(world, Dreamer) else Dreamer(world)
     gate = guard.default_gate() if gate is None else gate
@@ -95,8 +98,13 @@ def generate(
     options: dict[str, Any] = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(
         sampling or {}
     )
-    with _shown(dreamer, further) as more:
-        made = dreamer.dream(given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options, **more)
+    try:
+        with _shown(dreamer, known, further, options) as more:
+            made = dreamer.dream(given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options, **more)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise Failed(advice(dreamer.world, dreamer.tokenizer, known + further, dreamer.placement)) from error
     pixels = made if given is None else np.concatenate([given, made])
     after, pixels = gate.check_frames(pixels, dreamer.fps)
     verdicts += after
@@ -117,11 +125,12 @@ def generate(
         **({"upsampled": upsampled} if upsampled is not None else {}),
         "negative": negative,
         "given": {"frames": known, "source": str(image or video or ("array" if frames is not None else ""))},
-        "actions": {"source": how, "values": None if plan is None else np.round(plan.astype(float), 6).tolist()},
+        "actions": {"source": how, "values": None if plan is None else plan.astype(np.float32).astype(float).tolist()},
         "num_frames": len(pixels),
         "fps": dreamer.fps,
         "seed": seed,
         "sampling": options,
+        "ran": {"device": dreamer.placement.device, "precision": dreamer.placement.precision},
         "provenance": guard.record(pixels, dreamer.fps, verdicts, gate.describe()),
     }
     path = ""
@@ -132,14 +141,16 @@ def generate(
 
 
 @contextlib.contextmanager
-def _shown(dreamer: Dreamer, further: int) -> Iterator[dict[str, Any]]:
-    """What an autoregressive world is told so that its tokens are counted on standard error; the others take no such thing."""
-    if not isinstance(dreamer.world, AutoregressiveWorld):
-        yield {}
-        return
+def _shown(dreamer: Dreamer, known: int, further: int, sampling: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A bar on standard error that counts noise levels, or tokens, which an autoregressive world must be told to report."""
     latents = -(-further // dreamer.temporal)
-    with Progress("dream", latents * dreamer.world.cells) as bar:
-        yield {"progress": bar.advance}
+    if isinstance(dreamer.world, AutoregressiveWorld):
+        with Progress("dream", latents * dreamer.world.cells) as bar:
+            yield {"progress": bar.advance}
+    else:
+        seen = -(-(known - 1) // dreamer.temporal) + 1 if known else 0
+        with counted("dream", dreamer.evaluations(seen, latents, sampling)):
+            yield {}
 
 
 def _upsampled(upsample: text.Upsampler, prompt: str, given: np.ndarray | None, dreamer: Dreamer) -> tuple[str, dict[str, str]]:

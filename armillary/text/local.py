@@ -56,6 +56,12 @@ class LocalEncoder:
             self._parts = tokenizer, model.to(self.device).eval().requires_grad_(False)
         return self._parts
 
+    def to(self, device: str) -> None:
+        """Where sentences are encoded from now on."""
+        self.device = device
+        if self._parts is not None:
+            self._parts[1].to(device)
+
     def count(self, text: str) -> int:
         return len(self._loaded()[0](text).input_ids) if text.strip() else 0
 

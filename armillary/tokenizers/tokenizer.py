@@ -52,6 +52,10 @@ class Tokenizer(Autoencoder):
             self._folded = (state, folded(plain))
         return self._folded[1]
 
+    def forget(self) -> None:
+        """Drop the copy that `inference` keeps, and the memory it takes where it lies."""
+        self._folded = None
+
     @property
     def temporal(self) -> int:
         """Frames a latent frame stands for (the first stands for one)."""

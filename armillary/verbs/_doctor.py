@@ -23,18 +23,41 @@ EXTRAS = {
 }
 
 
-def doctor(*, out: Path = Path("."), recipes: bool = True) -> dict[str, Any]:
+def doctor(
+    *,
+    out: Path = Path("."),
+    recipes: bool = True,
+    plan: str = "",
+    gpu: float = 0.0,
+    frames: int = 0,
+    size: tuple[int, int] | None = None,
+    steps: int = 0,
+    train: bool = False,
+    batch: int = 1,
+) -> dict[str, Any]:
     """What this machine can run, before anyone waits or downloads.
 
     Cores, memory, GPU, disk, extras present or missing with their install lines, shipped weights, and minutes for each recipe, timed by a
-    few real training steps on made-up data.
+    few real training steps on made-up data. With --plan: how much memory a world takes, and by which flags it fits, before any of it is
+    loaded.
 
-    Example: armillary doctor --json
+    Example: armillary doctor --plan dit-7b --gpu 24
 
     Args:
         out: where runs would be written (its disk is looked at).
         recipes: also time the recipes (a few seconds each).
+        plan: a world: a size or published name (see `armillary info`), a shipped name, its folder, or published weights.
+        gpu: memory of the device in GiB; by default what this machine has, of its GPU or else its own.
+        frames: of the video; by default what the world was trained on.
+        size: height and width of the video in pixels.
+        steps: noise levels of a clip; they cost time and no memory.
+        train: plan training instead of dreaming.
+        batch: rows of a training step.
     """
+    if plan:
+        from armillary.verbs._plan import memory_plan
+
+        return memory_plan(plan, gpu, frames, size, steps, train, batch)
     import torch
 
     from armillary.store import weights_root
@@ -45,7 +68,7 @@ def doctor(*, out: Path = Path("."), recipes: bool = True) -> dict[str, Any]:
         missing = [m for m in modules if importlib.util.find_spec(m) is None]
         extras.append({"extra": name, "for": purpose, "present": not missing, "install": line if missing else ""})
     free = shutil.disk_usage(out if out.exists() else out.absolute().parent).free
-    gpu = [
+    cards = [
         {"name": p.name, "GB": round(p.total_memory / 2**30, 1)}
         for p in (
             torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
@@ -60,7 +83,7 @@ def doctor(*, out: Path = Path("."), recipes: bool = True) -> dict[str, Any]:
             "cores": cores(),
             "memory GB": memory,
             "free disk GB": round(free / 2**30, 1),
-            "gpu": gpu or "none",
+            "gpu": cards or "none",
             "fp32 GFLOP/s": round(gflops(), 1),
         },
         "extras": extras,

@@ -12,7 +12,8 @@ def info(name: str = "", /) -> dict[str, Any]:
     Example: armillary info tabletop
 
     Args:
-        name: a shipped name, a checkpoint folder, a published tokenizer's folder, a LeRobot dataset, a folder of curated clips, a video.
+        name: a shipped name, a checkpoint folder, the name of a size (`dit-7b`, `predict2-2b-video2world`, `cv8x8x8`), the folder of a
+            published tokenizer or world, a LeRobot dataset, a folder of curated clips, a video.
     """
     if not name:
         return _everything()
@@ -21,7 +22,7 @@ def info(name: str = "", /) -> dict[str, Any]:
         return _dataset(path)
     if (path / "clips.parquet").is_file():
         return _clips(path)
-    if path.is_file():
+    if path.is_file() and path.suffix.lower() not in (".pt", ".safetensors", ".jit"):
         from armillary import media
         from armillary.presets import to_json
 
@@ -29,8 +30,13 @@ def info(name: str = "", /) -> dict[str, Any]:
         facts.pop("kind", None)
         return {"what": "video", "path": name} | facts
     from armillary.tokenizers.published import is_published
+    from armillary.worlds.diffusion.published import is_published_world
 
-    return _published(path) if is_published(path) else _checkpoint(name)
+    if path.exists() and is_published_world(path):
+        return _published_world(path)
+    if is_published(path):
+        return _published(path)
+    return _size(name) or _checkpoint(name)
 
 
 def _everything() -> dict[str, Any]:
@@ -39,6 +45,7 @@ def _everything() -> dict[str, Any]:
     from armillary.store import read_json, weights_root
     from armillary.tokenizers import TOKENIZERS
     from armillary.worlds import WORLDS
+    from armillary.worlds.diffusion.published_member import MEMBERS
 
     shipped = [
         {
@@ -53,8 +60,68 @@ def _everything() -> dict[str, Any]:
         "shipped weights": shipped,
         "recipes": sorted(RECIPES),
         "world sizes": sorted(WORLDS),
+        "published worlds": sorted(MEMBERS),
         "tokenizer sizes": sorted(TOKENIZERS),
         "simulators": sorted(SIMS),
+    }
+
+
+def _size(name: str) -> dict[str, Any] | None:
+    """Of a line in a table of sizes, unless weights of that name are shipped."""
+    from armillary.presets import to_json
+    from armillary.rollout.wanted import wanted
+    from armillary.store import weights_root
+    from armillary.tokenizers import TOKENIZERS, build
+    from armillary.worlds import WORLDS
+    from armillary.worlds.diffusion.published_member import MEMBERS
+
+    if Path(name).exists() or (weights_root() / name).is_dir():
+        return None
+    if name in TOKENIZERS:
+        return {
+            "what": "tokenizer size",
+            "name": name,
+            "parameters": _numbers(lambda: build(name)),
+            "vocabulary": TOKENIZERS[name].vocab,
+            "config": to_json(TOKENIZERS[name]),
+        }
+    if name not in WORLDS and name not in MEMBERS:
+        return None
+    held = wanted(name)
+    return {
+        "what": "world size" if name in WORLDS else "published world",
+        "name": name,
+        "parameters": _numbers(held.build),
+        "trained on": f"{held.frames} frames of {held.size[0]} x {held.size[1]}, tokenizer {held.setting.tokenizer.name}",
+        "text encoder": f"{held.setting.text} ({held.setting.text_dim})" if held.setting.text_dim else "none",
+        "config": to_json(held.config),
+        "memory": f"armillary doctor --plan {name} --gpu GIB",
+    }
+
+
+def _numbers(build: Any) -> int:
+    import torch
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in build().parameters())
+
+
+def _published_world(path: Path) -> dict[str, Any]:
+    from armillary.presets import to_json
+    from armillary.worlds.diffusion.published import read_world
+    from armillary.worlds.diffusion.published_member import config_of
+
+    held = read_world(path, hashed=False)
+    return {
+        "what": "published world",
+        "path": str(path),
+        "world": held.member,
+        "layout": held.layout,
+        "parameters": sum(t.numel() for t in held.tensors.values()),
+        "precision": ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in held.tensors.values()})),
+        "files": [name for name, _ in held.files],
+        "config": to_json(config_of(held.shape, held.objective)),
+        "next": f"armillary convert {path} --out WORLD",
     }
 
 

@@ -121,12 +121,13 @@ def is_published_world(path: str | Path) -> bool:
     return path.is_dir() and any(is_world(tensor_names(p)) for p in (*path.glob("*.pt"), *path.glob("*.safetensors")))
 
 
-def read_world(path: str | Path, size: str | Shape = "") -> PublishedWorld:
+def read_world(path: str | Path, size: str | Shape = "", hashed: bool = True) -> PublishedWorld:
     """A published world from any of the forms above.
 
     Args:
         path: a file or a folder.
         size: the member it is (a line of `MEMBERS`, or a shape); found when empty.
+        hashed: False reads no more of the weights than their names and shapes; `sha256` then says nothing.
 
     Raises:
         BadInput: damaged, incomplete, of another member than said (both are named), or of none.
@@ -156,5 +157,5 @@ def read_world(path: str | Path, size: str | Shape = "") -> PublishedWorld:
         raise BadInput(
             f"{where}: {len(wrong)} tensors of another shape; {k} is {tuple(ours[k].shape)}, wanted {tuple(own[k].shape)}."
         )
-    hashes = tuple((f.name, sha256_file(f)) for f in (files[1:] or files))
+    hashes = tuple((f.name, sha256_file(f) if hashed else "") for f in (files[1:] or files))
     return PublishedWorld(Path(path), hashes, shape, objective_of(shape.network, scheduler), ours, layout)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from armillary.errors import BadInput, lookup
+from armillary.progress import beat
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 # (denoise, x, sigma, next sigma, the previous step's (sigma, y)) -> (next x, this step's y)
@@ -115,6 +116,7 @@ def sample(denoise: Denoise, start: Tensor, sigmas: Tensor, solver: str = "euler
     for s, s_next in itertools.pairwise(sigmas):
         x, y = step(in_precision, x, s, s_next, before)
         before = (s, y)
+        beat()
     if clean:
         x = in_precision(x, sigmas[-1])
     return x.to(start.dtype)
