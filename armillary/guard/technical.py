@@ -1,11 +1,13 @@
 """Checks of frames that need no model: is there a picture, is it a number, does it move, does it flash.
 
 Flashes follow WCAG 2.x success criterion 2.3.1: a flash is a pair of opposing changes of relative luminance of a tenth or more whose
-darker state is below 0.8; more than three within a second over more than a quarter of the area is not allowed.
+darker state is below 0.8, or a pair of opposing changes to or from a saturated red; more than three within a second over more than a
+quarter of the area is not allowed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from dataclasses import dataclass
 
@@ -23,6 +25,7 @@ class TechnicalConfig:
         uniform: standard deviation (0-255) under which a frame counts as one flat colour.
         frozen: mean absolute difference (0-255) under which a frame counts as a repeat.
         block_frozen: whether a video without any motion is refused; by default it is only recorded.
+        red: change of (R - G - B) x 320 from which one to or from a saturated red counts.
         flashes: allowed in any second; `area`: share of the picture that must flash at once to count.
     """
 
@@ -33,19 +36,31 @@ class TechnicalConfig:
     area: float = 0.25
     change: float = 0.1
     dark: float = 0.8
+    red: float = 20.0
 
 
 def luminance(frames: np.ndarray, size: int = 64) -> np.ndarray:
     """Relative luminance (sRGB decoded, ITU-R BT.709 weights) of `t h w 3` uint8, area-averaged to at most `size` cells a side."""
+    return linear(frames, size) @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def redness(colours: np.ndarray) -> np.ndarray:
+    """(R - G - B) x 320 of linear `t h w 3` where R is four fifths of R + G + B or more (saturated red), elsewhere 0."""
+    total = colours.sum(-1)
+    saturated = (colours[..., 0] >= 0.8 * total) & (total > 0)
+    return np.where(saturated, np.maximum(0.0, 2 * colours[..., 0] - total) * 320.0, 0.0)
+
+
+def linear(frames: np.ndarray, size: int = 64) -> np.ndarray:
+    """sRGB `t h w 3` uint8 decoded to linear light, area-averaged to at most `size` cells a side."""
     t, h, w, _ = frames.shape
     table = np.arange(256) / 255.0
     table = np.where(table <= 0.04045, table / 12.92, ((table + 0.055) / 1.055) ** 2.4).astype(np.float32)
     rows, columns = (np.linspace(0, n, min(n, size) + 1).astype(int) for n in (h, w))
-    out = np.empty((t, len(rows) - 1, len(columns) - 1), np.float32)
-    cells = np.outer(np.diff(rows), np.diff(columns)).astype(np.float32)
+    out = np.empty((t, len(rows) - 1, len(columns) - 1, 3), np.float32)
+    cells = np.outer(np.diff(rows), np.diff(columns)).astype(np.float32)[..., None]
     for i in range(t):
-        light = table[frames[i]] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-        out[i] = np.add.reduceat(np.add.reduceat(light, rows[:-1], 0), columns[:-1], 1) / cells
+        out[i] = np.add.reduceat(np.add.reduceat(table[frames[i]], rows[:-1], 0), columns[:-1], 1) / cells
     return out
 
 
@@ -110,7 +125,10 @@ class Technical:
         if flat.all():
             colour = "black" if means.max() < 4 else "white" if means.min() > 251 else "one flat colour"
             return Finding(True, f"every frame is {colour}: there is no picture")
-        flashes = flashes_per_second(luminance(frames), fps, config)
+        colours = linear(frames)
+        light = colours @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+        red = dataclasses.replace(config, change=config.red, dark=np.inf)
+        flashes = max(flashes_per_second(light, fps, config), flashes_per_second(redness(colours), fps, red))
         if flashes > config.flashes:
             return Finding(
                 True,

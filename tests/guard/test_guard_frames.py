@@ -74,6 +74,17 @@ def test_strobe_area(area, blocked):
     assert Technical().check(strobe(10, area=area), 30.0).blocked is blocked
 
 
+@pytest.mark.parametrize(("low", "blocked"), [((70, 70, 70), True), ((0, 0, 0), True), ((132, 0, 0), False)])
+def test_red_flashes_count_at_equal_luminance(low, blocked):
+    """A saturated red against a grey of nearly its luminance is no general flash, and one all the same."""
+    frames = strobe(10)
+    bright = frames[:, :1, :1].astype(int).sum(-1, keepdims=True) > 300
+    frames[:, :44] = np.where(bright, (140, 0, 0), low).astype(np.uint8)
+    assert flashes_per_second(luminance(frames), 30.0, TechnicalConfig()) == 0, "not told by luminance"
+    assert Technical().check(frames, 30.0).blocked is blocked
+    assert not Technical().check(frames[:8], 30.0).blocked, "two flashes in a quarter of a second are allowed"
+
+
 def test_faint_and_bright_changes_are_no_flashes():
     assert not Technical().check(strobe(10, low=100, high=120), 30.0).blocked
     assert not Technical().check(strobe(10, low=232, high=255), 30.0).blocked  # both states above luminance 0.8
