@@ -71,3 +71,49 @@ class History:
 
     def __len__(self) -> int:
         return (len(self._blocks) - 1) * self.BLOCK + self._end - self._start if self._blocks else 0
+
+
+def block_causal(frames: int, cells: int, window: int = 0, device: torch.device | str | None = None) -> Tensor:
+    """Who may look at whom where a frame sees itself and earlier frames: bool `n n`, `n = frames * cells`.
+
+    Args:
+        window: frames looked back on beside one's own; 0 for all.
+    """
+    frame = torch.arange(frames, device=device).repeat_interleave(cells)
+    back = frame[:, None] - frame[None]
+    return (back >= 0) & (back <= window) if window else back >= 0
+
+
+class FrameCache:
+    """Keys and values of the frames before, for attention of one new frame of `n` places at a time.
+
+    The present frame is written into its place anew at each `attend` (a sampler looks at it many times) until `keep` makes it past.
+    With a window the oldest frame's place is taken: positions are in the keys, so that their order in memory does not matter.
+
+    Args:
+        window: frames looked back on beside the present one; 0 for all, and memory then grows.
+    """
+
+    def __init__(self, window: int = 0) -> None:
+        self.window, self.kept = window, 0
+        self._held: Tensor | None = None  # 2 b m s n d: s frames of n places
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """`b m n d` each, of the present frame -> `b m n d`; not differentiable."""
+        places = self.window + 1 if self.window else self.kept + 1
+        slot, seen = self.kept % places, min(self.kept + 1, places)
+        held = self._held
+        if held is None or held.shape[3] <= slot:
+            b, m, n, d = k.shape
+            room = places if self.window else max(8, 2 * self.kept)
+            grown = k.new_empty(2, b, m, room, n, d)
+            if held is not None:
+                grown[:, :, :, : held.shape[3]] = held
+            held = self._held = grown
+        held[0, :, :, slot], held[1, :, :, slot] = k, v
+        keys, values = held[:, :, :, :seen].flatten(3, 4)
+        return attend(q, keys, values)
+
+    def keep(self) -> None:
+        """The present frame becomes past."""
+        self.kept += 1

@@ -15,12 +15,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from armillary import sims
 from armillary.errors import BadInput
 from armillary.rollout.dreamer import Dreamer
 from armillary.worlds import World
+from armillary.worlds.base import Live
 
 
 class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -64,7 +65,7 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.action_space = gymnasium.spaces.Box(
             np.array(spec.low, np.float32), np.array(spec.high, np.float32), dtype=np.float32
         )
-        self.window: Tensor | None = None
+        self.live: Live | None = None
         self.generator = Generator()
         self.frame = np.zeros((h, w, 3), np.uint8)
         self.age = 0
@@ -85,13 +86,13 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             frames, instruction = self._paint(draw if seed is None else seed, instruction)
             source = f"simulator {self.sim_name}"
         frames = self.dreamer.fit(frames)
-        self.window = self.dreamer.encode(frames)
         self.conditioning = self.dreamer.condition([instruction])
+        self.live = self.dreamer.world.live(self.dreamer.encode(frames), self.conditioning, **self.options)
         self.frame, self.age = frames[-1].copy(), 0
         return self.frame, {"source": source, "instruction": instruction, "frame": 0}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        if self.window is None:
+        if self.live is None:
             raise BadInput("Call reset() before step().")
         action = np.asarray(action, np.float32)
         if action.shape != self.action_space.shape:
@@ -99,9 +100,8 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             raise BadInput(f"This world takes actions of width {self.spec_of_actions.dim} ({names}); got shape {action.shape}.")
         action = np.clip(action, self.action_space.low, self.action_space.high)  # type: ignore[attr-defined]
         conditioning = dataclasses.replace(self.conditioning, actions=torch.as_tensor(action)[None, None])
-        made = self.dreamer.extend(self.window, 1, conditioning, self.generator, **self.options)
-        past = max(1, int(getattr(self.dreamer.world.config, "past", 1)))
-        self.window = torch.cat([self.window, made], dim=-3)[..., -past:, :, :]
+        with torch.no_grad():
+            made = self.live.more(1, conditioning, self.generator)
         self.frame = self.dreamer.decode(made)[0]
         self.age += 1
         return self.frame, 0.0, False, False, {"frame": self.age, "seconds": self.age / self.dreamer.fps}

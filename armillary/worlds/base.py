@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Generator, Tensor, nn
 
 from armillary.errors import BadInput
@@ -89,6 +90,10 @@ class World(nn.Module):
         """`frames` further latent frames after `given` (`b c t h w`, or ids `b t h w`; `t` may be 0)."""
         raise NotImplementedError
 
+    def live(self, given: Tensor, conditioning: Conditioning, **sampling: Any) -> Live:
+        """The world from `given` on, to be asked for further frames again and again; arguments as for `extend`."""
+        return Live(self, given, **sampling)
+
     def fit_normaliser(self, latents: Tensor) -> None:
         """Learn per-channel mean and standard deviation from a sample of the tokenizer's latents `n c t h w`; a no-op for tokens."""
 
@@ -112,3 +117,24 @@ class World(nn.Module):
             )
         if actions.shape[1] < frames:
             raise BadInput(f"{frames} frames want {frames} actions; got {actions.shape[1]}.")
+
+
+class Live:
+    """A world in the middle of a rollout: what an environment steps and a long video is made of.
+
+    This one remembers the last frames and reads them anew each time; a world with a better memory gives its own (`World.live`).
+    """
+
+    def __init__(self, world: World, given: Tensor, **sampling: Any) -> None:
+        self.world, self.window, self.sampling = world, given, sampling
+
+    def more(self, frames: int, conditioning: Conditioning, generator: Generator) -> Tensor:
+        """`frames` further latent frames (or ids) after all so far.
+
+        Args:
+            conditioning: of these frames: `actions[:, 0]` leads to the first of them (see `World.extend`).
+        """
+        made = self.world.extend(self.window, frames, conditioning, generator=generator, **self.sampling)
+        past = max(1, int(getattr(self.world.config, "past", 1)))
+        self.window = torch.cat([self.window, made], dim=-3)[..., -past:, :, :]
+        return made

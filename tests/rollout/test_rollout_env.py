@@ -56,3 +56,35 @@ def test_ids_are_registered_with_the_same_spaces(tiny):
         seen, _, _, _, _ = env.step(env.action_space.sample())
         assert env.observation_space.contains(seen)
         env.close()
+
+
+def test_a_causal_world_is_stepped_by_what_it_remembers(tiny, frames, spec, tmp_path):
+    """Each step goes on from a kept past: the frames are those of one rollout, drawn by the same generator."""
+    import dataclasses
+
+    import torch
+
+    from armillary import tokenizers, worlds
+    from armillary.presets import override
+
+    held = tokenizers.load(tiny["frame"])
+    ref = worlds.TokenizerRef(str(tiny["frame"]), held.sha256, held.temporal, held.spatial, held.config.channels, 0, (64, 64))
+    config = override(worlds.WORLDS["dit-nano-causal"], ("network.layers=2", "network.dim=48", "network.window=2", "past=3"))
+    torch.manual_seed(0)
+    world = worlds.build(config, worlds.Setting(ref, spec, "", 0, 10.0))
+    with torch.no_grad():
+        for parameter in world.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    worlds.save(world, tmp_path / "world")
+    env = WorldEnv(tmp_path / "world", sim=None, steps=2)
+    env.reset(seed=3, options={"frames": frames[:4]})
+    state = env.generator.get_state()
+    actions = np.array([[0.5, -0.5], [0.1, 0.9], [-1.0, 0.0], [0.0, 0.2]], np.float32)
+    stepped = np.stack([env.step(a)[0] for a in actions])
+    dreamer = env.dreamer
+    say = dataclasses.replace(dreamer.condition([""]), actions=torch.as_tensor(actions)[None])
+    generator = torch.Generator()
+    generator.set_state(state)
+    whole = dreamer.extend(dreamer.encode(frames[:4]), 4, say, generator, steps=2)
+    together = dreamer.decode(whole)
+    assert np.abs(stepped.astype(int) - together.astype(int)).max() <= 1  # frames decoded one by one may round otherwise

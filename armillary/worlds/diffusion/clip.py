@@ -50,6 +50,8 @@ class ClipWorld(DiffusionWorld):
         super().__init__(config, setting)
         if not isinstance(config.network, DiTConfig):
             raise BadInput(f"A clip world wants a DiT; got {type(config.network).__name__}.")
+        if config.network.causal:
+            raise BadInput("A causal network makes a causal world, which goes frame by frame; build it from its config.")
         if not 0 <= config.past < config.clip:
             raise BadInput(f"A clip of {config.clip} latent frames cannot begin with {config.past} given ones.")
         self.network = DiT(config.network, setting.tokenizer.channels, setting.text_dim, self.action_width)

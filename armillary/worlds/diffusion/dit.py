@@ -13,12 +13,16 @@ Unusual in it, and kept exactly:
 The later generation (Predict2) has no learned positions, counts frames whatever their rate (`base_fps=0`), may tell every frame its own
 noise level (`c_noise` of `b t`), and from 2.5 on brings a wide text token down to the width that is read (`project`).
 
+Ours: `causal` lets a frame look at itself and at earlier frames only. A frame's keys and values then do not depend on what comes, so that
+they may be kept (`FrameCache`) and one further frame costs one frame. `causal.py` makes a world of it.
+
     b batch   c channel   t frame   h w cell, then patch   n token = t h w   s text token   d width   m head
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +31,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from armillary.errors import BadInput
-from armillary.nn.attention import attend
+from armillary.nn.attention import FrameCache, attend, block_causal
 from armillary.nn.norm import RMSNorm
 from armillary.nn.rope import apply_rope, rope_tables
 from armillary.types import Grid
@@ -45,6 +49,7 @@ class DiTConfig:
     base_fps: ticks of time a second; 0 counts frames whatever their rate.
     project: width that a text token is brought to, with a GELU, before blocks read it; 0 reads it as it is.
     action_level: an action also moves the sinusoid of the noise level, as in the published action world.
+    causal: a frame looks at itself and earlier frames; `window`: so many of them, 0 for all.
     """
 
     dim: int
@@ -60,6 +65,12 @@ class DiTConfig:
     base_fps: float = 24.0
     project: int = 0
     action_level: bool = False
+    causal: bool = False
+    window: int = 0
+
+    def __post_init__(self) -> None:
+        if self.window < 0 or (self.window and not self.causal):
+            raise BadInput(f"A window is a number of frames that a causal network looks back on; got window={self.window}.")
 
 
 def sinusoid(x: Tensor, dim: int) -> Tensor:
@@ -99,15 +110,25 @@ class Attention(nn.Module):
         self.norm_q, self.norm_k = RMSNorm(dim // heads), RMSNorm(dim // heads)
         self.attend = attend  # may be exchanged from outside, for one that computes the same
 
-    def forward(self, x: Tensor, context: Tensor | None = None, rope: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """x `b n d`, context `b s e` -> `b n d`."""
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        rope: tuple[Tensor, Tensor] | None = None,
+        look: Tensor | FrameCache | None = None,
+    ) -> Tensor:
+        """x `b n d`, context `b s e` -> `b n d`; look: a mask `n s`, or the frames before the one that `x` is."""
         other = x if context is None else context
         q = self.norm_q(rearrange(self.q(x), "b n (m d) -> b m n d", m=self.heads))
         k = self.norm_k(rearrange(self.k(other), "b s (m d) -> b m s d", m=self.heads))
         v = rearrange(self.v(other), "b s (m d) -> b m s d", m=self.heads)
         if rope is not None:
             q, k = apply_rope(q, *rope), apply_rope(k, *rope)
-        return self.out(rearrange(self.attend(q, k, v), "b m n d -> b n (m d)"))
+        if isinstance(look, FrameCache):
+            mixed = look.attend(q, k, v)
+        else:
+            mixed = self.attend(q, k, v) if look is None else self.attend(q, k, v, look)
+        return self.out(rearrange(mixed, "b m n d -> b n (m d)"))
 
 
 class MLP(nn.Module):
@@ -138,14 +159,15 @@ class Block(nn.Module):
         context: Tensor | None,
         rope: tuple[Tensor, Tensor],
         position: Tensor | None,
+        look: Tensor | FrameCache | None = None,
     ) -> Tensor:
-        """x `b t (h w) d`; position, where there is one, `1 t (h w) d`."""
+        """x `b t (h w) d`; position, where there is one, `1 t (h w) d`; look: of self-attention."""
         t = x.shape[1]
         if position is not None:
             x = x + position
         shift, scale, gate = self.attn_mod(level, shared)
         y = rearrange(modulated(x, shift, scale), "b t n d -> b (t n) d")
-        x = x + gate * rearrange(self.attn(y, rope=rope), "b (t n) d -> b t n d", t=t)
+        x = x + gate * rearrange(self.attn(y, rope=rope, look=look), "b (t n) d -> b t n d", t=t)
         if self.cross is not None and self.cross_mod is not None:
             shift, scale, gate = self.cross_mod(level, shared)
             y = rearrange(modulated(x, shift, scale), "b t n d -> b (t n) d")
@@ -165,9 +187,11 @@ class Absolute(nn.Module):
         super().__init__()
         self.t, self.h, self.w = (nn.Parameter(torch.randn(n, dim) * 0.02) for n in limit)
 
-    def forward(self, grid: Grid) -> Tensor:
-        """`1 t (h w) d`."""
-        total = self.t[: grid.t, None, None] + self.h[None, : grid.h, None] + self.w[None, None, : grid.w]  # t h w d
+    def forward(self, grid: Grid, start: int = 0) -> Tensor:
+        """`1 t (h w) d`, of frames from `start` on."""
+        total = (
+            self.t[start : start + grid.t, None, None] + self.h[None, : grid.h, None] + self.w[None, None, : grid.w]
+        )  # t h w d
         size = torch.linalg.vector_norm(total.float(), dim=-1, keepdim=True) / math.sqrt(total.shape[-1])
         return rearrange(total / (size + 1e-6).to(total.dtype), "t h w d -> 1 t (h w) d")
 
@@ -220,6 +244,7 @@ class DiT(nn.Module):
         fps: Tensor | None = None,
         modulation: Tensor | None = None,
         channels: Tensor | None = None,
+        past: Sequence[FrameCache] | None = None,
     ) -> Tensor:
         """One evaluation.
 
@@ -231,40 +256,58 @@ class DiT(nn.Module):
             fps: `b`, one rate for the whole batch; `None` counts frames (a still image).
             modulation: `b 3d` or `b t 3d`, port, added to the shared vector.
             channels: `b d t h/p w/p`, port, added to the embedded latent (what more input channels would add).
+            past: of a causal network that is given one frame: what it looks back on, one for each block (`caches`).
 
         Returns:
             `b c t h w`.
 
         Raises:
-            BadInput: a latent that patches do not tile, one too large for the learned positions, or frame rates that differ.
+            BadInput: a latent that patches do not tile, one too large for the learned positions, frame rates that differ, or a past that
+                does not fit.
         """
         cfg = self.config
         b, _, t, h, w = noisy.shape
-        grid = self.grid(t, h, w)
+        if past is not None and (not cfg.causal or t != 1):
+            raise BadInput(f"A past goes with one frame of a causal network; got {t} frames, causal={cfg.causal}.")
+        start = past[0].kept if past else 0
+        grid = self.grid(t, h, w, start)
         x = self.embed(noisy, given, padding, channels)
         level, shared = self.levels(x, c_noise, actions, has_action, modulation)
         rope = rope_tables(
-            grid, cfg.dim // cfg.heads, ratios=cfg.ratios, fps=self.rate(fps), base_fps=cfg.base_fps, device=x.device
+            grid,
+            cfg.dim // cfg.heads,
+            ratios=cfg.ratios,
+            fps=self.rate(fps),
+            base_fps=cfg.base_fps,
+            start=start,
+            device=x.device,
         )
-        position = self.absolute(grid) if self.absolute is not None else None
+        position = self.absolute(grid, start) if self.absolute is not None else None
         if self.text_dim and context is None:
             context = x.new_zeros(b, 1, self.text_dim)
         if self.project is not None and context is not None:
             context = F.gelu(self.project(context))
-        for block in self.blocks:
-            x = block(x, level, shared, context, rope, position)
+        mask = block_causal(t, grid.h * grid.w, cfg.window, x.device) if cfg.causal and t > 1 else None
+        for i, block in enumerate(self.blocks):
+            x = block(x, level, shared, context, rope, position, mask if past is None else past[i])
         shift, scale = self.final_mod(level, shared)
         x = self.final(modulated(x, shift, scale))
         return rearrange(x, "b t (h w) (p q c) -> b c t (h p) (w q)", h=grid.h, p=cfg.patch, q=cfg.patch)
 
-    def grid(self, t: int, h: int, w: int) -> Grid:
-        """The tokens of a latent of that many frames, rows and columns of cells; raises as `forward` does."""
+    def caches(self) -> list[FrameCache]:
+        """An empty past, to be filled one frame at a time."""
+        return [FrameCache(self.config.window) for _ in self.blocks]
+
+    def grid(self, t: int, h: int, w: int, start: int = 0) -> Grid:
+        """The tokens of a latent of that many frames (from `start` on), rows and columns of cells; raises as `forward` does."""
         cfg, p = self.config, self.config.patch
         if h % p or w % p:
             raise BadInput(f"Latents of {h} by {w} cells are not tiled by patches of {p}.")
         grid = Grid(1, t, h // p, w // p)
-        if self.absolute is not None and (grid.t > cfg.limit[0] or grid.h > cfg.limit[1] or grid.w > cfg.limit[2]):
-            raise BadInput(f"This network knows positions for {cfg.limit} tokens (t, h, w); got {(grid.t, grid.h, grid.w)}.")
+        if self.absolute is not None and (start + grid.t > cfg.limit[0] or grid.h > cfg.limit[1] or grid.w > cfg.limit[2]):
+            raise BadInput(
+                f"This network knows positions for {cfg.limit} tokens (t, h, w); got {(start + grid.t, grid.h, grid.w)}."
+            )
         return grid
 
     def embed(self, noisy: Tensor, given: Tensor | None, padding: Tensor | None, channels: Tensor | None) -> Tensor:

@@ -40,6 +40,10 @@ def read_any(path: str | Path, size: str = "") -> PublishedWorld:
     config, setting = from_json(DiffusionConfig, folder.config), from_json(Setting, folder.extra["setting"])
     if not isinstance(config.network, DiTConfig):
         raise BadInput(f"{folder.path} holds a world of a {type(config.network).__name__}, which has no published layout.")
+    if config.network.causal:
+        raise BadInput(
+            f"{folder.path} holds a causal world; the published networks are not, and would dream something else of its weights."
+        )
     actions = setting.actions.dim * setting.tokenizer.temporal if setting.actions else 0
     shape = Shape(config.network, setting.tokenizer.channels, setting.text_dim, actions)
     tensors = {k.removeprefix("network."): v for k, v in folder.tensors.items() if k.startswith("network.")}

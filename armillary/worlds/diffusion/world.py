@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from armillary.worlds.base import Setting
+from armillary.worlds.diffusion.causal import CausalWorld
 from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.common import DiffusionWorld
 from armillary.worlds.diffusion.dit import DiTConfig
@@ -18,15 +19,17 @@ class DiffusionConfig:
     """What a diffusion world is and how it learns.
 
     Args:
-        network: a U-Net makes a world that steps frame by frame, a DiT one that denoises clips.
+        network: a U-Net makes a world that steps frame by frame, a DiT one that denoises clips, a causal DiT one that does both.
         past: latent frames it looks back on (a DiT: the most that may be given).
         text_dropout: share of training rows whose text is withheld, which is what guidance contrasts with.
         none_prob, short_prob: stepping: shares of rows that are given no frame, and none or a random number of them.
         noise_prob, noise_max: stepping: share of rows whose given frames are noised, and the largest deviation of that noise.
         change_weight: stepping: how much more a cell counts that changes.
         unroll, unroll_prob: stepping: dream up to so many frames before learning, in that share of the steps.
-        clip: clip: latent frames denoised together.
-        augment: clip: mean and deviation of `ln sigma` of the noise on given frames in training (a flow's are given as they are).
+        clip: clip, causal: latent frames of a training clip (clip: and what is denoised together).
+        augment: clip: mean and deviation of `ln sigma` of the noise on given frames in training (a clip world's flow: none).
+        given_prob: causal: share of rows whose first frames are nearly clean, as they are in a rollout; in the rest each frame has a noise
+            level of its own.
         columns: clip: latent frames that have statistics of their own; 0 for the same ones for all.
     """
 
@@ -44,15 +47,20 @@ class DiffusionConfig:
     clip: int = 16
     augment: tuple[float, float] = (-3.0, 2.0)
     columns: int = 0
+    given_prob: float = 0.5
 
     def build(self, setting: Setting) -> DiffusionWorld:
         """A new world with random weights."""
-        return (SteppingWorld if isinstance(self.network, UNetConfig) else ClipWorld)(self, setting)
+        if isinstance(self.network, UNetConfig):
+            return SteppingWorld(self, setting)
+        return (CausalWorld if self.network.causal else ClipWorld)(self, setting)
 
 
 # Half of the samples at pure noise: one evaluation is then the conditional mean; the rest lets 4 to 8 of them draw a sample.
 LIVE = EDMConfig(sigma_min=0.02, sigma_max=20.0, mean=-0.5, std=1.5, top=0.5, gate=True, clean=True, uncertainty=0)
 PUBLISHED = EDMConfig(by_frames=True)
+# Each frame has a level of its own, and one frame of small latents hides sooner than a clip of many.
+CAUSAL = EDMConfig(sigma_min=0.01, sigma_max=40.0, mean=-0.5, std=1.5, uncertainty=0)
 FLOW = EDMConfig(sigma_data=1.0, sigma_min=0.002, by_frames=True, uncertainty=0, flow=True)
 
 
@@ -61,12 +69,22 @@ def _dit(network: DiTConfig, clip: int = 16, objective: EDMConfig = PUBLISHED) -
     return DiffusionConfig(network, objective, past=2, text_dropout=0.0, clip=clip)
 
 
+def _causal(dim: int, layers: int) -> DiffusionConfig:
+    # Positions are relative alone, so that a rollout has no end; clips twice the window, so that frames with a whole past are trained on.
+    network = DiTConfig(
+        dim, layers, 6, lora=dim // 4, given=False, padding=False, patch=1, absolute=False, base_fps=0.0, causal=True, window=7
+    )
+    return DiffusionConfig(network, CAUSAL, past=8, clip=16)
+
+
 DIFFUSION: dict[str, DiffusionConfig] = {
     "unet-nano": DiffusionConfig(UNetConfig(96, 160), LIVE),
     "unet-small": DiffusionConfig(UNetConfig(128, 192), LIVE),
     # Small latents are not patched: 64 tokens for 8 by 8 cells. 2b follows Predict2's shape (rotary positions only, no clock) and flow.
     "dit-nano": _dit(DiTConfig(192, 6, 6, lora=48, patch=1, limit=(64, 32, 32)), clip=8),
     "dit-tiny": _dit(DiTConfig(384, 12, 6, lora=96, patch=1, limit=(64, 32, 32)), clip=8),
+    "dit-nano-causal": _causal(192, 6),
+    "dit-tiny-causal": _causal(384, 12),
     "dit-2b": _dit(DiTConfig(2048, 28, 16, ratios=(1.0, 3.0, 3.0), absolute=False, base_fps=0.0), 24, FLOW),
     "dit-7b": _dit(DiTConfig(4096, 28, 32, ratios=(2.0, 1.0, 1.0))),
     "dit-14b": _dit(DiTConfig(5120, 36, 40, ratios=(2.0, 2.0, 2.0))),
