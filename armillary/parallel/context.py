@@ -25,8 +25,9 @@ from armillary.nn.attention import attend
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-# Where frames lie in an argument of a block, by its name: an axis of frames; rotary tables have one of tokens, frame after frame.
-FRAME_AXIS = {"x": 1, "level": 1, "shared": 1, "position": 1, "rope": -2}
+# Where frames lie in an argument of a block, by its name: an axis of frames; rotary tables and the rows of a mask (who may look at whom)
+# have one of tokens, frame after frame.
+FRAME_AXIS = {"x": 1, "level": 1, "shared": 1, "position": 1, "rope": -2, "look": -2}
 WITHOUT_FRAMES = ("context",)
 # Their names as of torch 2.13, and those before.
 ALL_GATHER: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -58,14 +59,17 @@ def gather(piece: Tensor, axis: int, group: ProcessGroup) -> Tensor:
 
 
 class SpreadAttention:
-    """`nn.attention.attend` of own queries `b m n d` to the keys and values of all processes; the same numbers, `b m n d`."""
+    """`nn.attention.attend` of own queries `b m n d` to the keys and values of all processes; the same numbers, `b m n d`.
+
+    mask: rows of the own queries, over the keys of all.
+    """
 
     def __init__(self, group: ProcessGroup) -> None:
         self.group = group
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         both = gather(torch.stack([k, v]), 3, self.group)  # 2 b m s d
-        return attend(q, both[0], both[1])
+        return attend(q, both[0], both[1], mask)
 
 
 def spread_frames(blocks: nn.ModuleList, group: ProcessGroup) -> None:
@@ -101,7 +105,11 @@ def _cut(names: list[str], size: int, own: int, first: bool) -> Callable[..., An
         if isinstance(value, tuple):
             return tuple(piece(v, name) for v in value)
         axis = FRAME_AXIS.get(name)
-        if value is None or axis is None or (name == "x" and not first) or value.shape[axis] == 1:
+        if value is None or axis is None or (name == "x" and not first):
+            return value
+        if not isinstance(value, Tensor):
+            raise BadInput("Frames that come one by one cannot be spread over processes: leave parallel.context at 1.")
+        if value.shape[axis] == 1:
             return value
         if value.shape[axis] % size:
             raise BadInput(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from armillary import progress
 from armillary.errors import ArmillaryError, BadInput, Failed
 from armillary.parallel.config import ParallelConfig
+from armillary.parallel.tensors import whole
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -134,6 +135,15 @@ class Ranks:
         out: list[T] = []
         self.first(lambda: out.append(make()))
         return out[0] if out else make()
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Whole tensors in process 0, nothing elsewhere; one after the other, so that no device holds more than one of them."""
+        out = {}
+        for name, tensor in tensors.items():
+            value = whole(tensor)
+            if self.rank == 0:
+                out[name] = value if self.weights is None else value.cpu()
+        return out
 
     def same(self, tensors: Sequence[Tensor]) -> None:
         """Process 0's values in all of them: what is fitted may differ in its last bits from machine to machine."""

@@ -3,8 +3,7 @@
 A step is a function of (weights, optimizer, seed, step): its batch and its random numbers are drawn anew from those, so a run that was
 stopped and goes on takes exactly the steps it would have taken. On a CPU with the same number of threads that holds bit for bit.
 
-Under torchrun every process runs this loop. A batch falls into shares, each with its own rows and random numbers, and a process takes one
-or several; so a run goes on with another number of processes as it was. What is written, process 0 writes.
+Under torchrun every process runs this loop on its shares of a batch (`shares.py`). What is written, process 0 writes.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from armillary import __version__
 from armillary.data.ahead import Ahead
@@ -28,12 +27,13 @@ from armillary.parallel import Ranks, average_gradients, local, parallelise, pla
 from armillary.presets import to_json
 from armillary.progress import Progress, say
 from armillary.store import check_writable, read_json, write_json
-from armillary.train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
+from armillary.train.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from armillary.train.config import RunConfig, as_json, check, differences
 from armillary.train.ema import Average
 from armillary.train.meters import METERS, JsonLines, Meter
 from armillary.train.optim import OptimConfig, load_optimizer, lr_at, make_optimizer, named_parameters, optimizer_tensors
 from armillary.train.session import Stop, arranged, cores, locked
+from armillary.train.shares import newest_of_all, shares_of, sparing
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class _Run:
 
     def __init__(self, config: RunConfig, out: Path, ranks: Ranks) -> None:
         self.config, self.out, self.ranks, self.device = config, out, ranks, ranks.device(config.device)
-        self.found = self._newest()
-        self._take_shares()
+        self.found = newest_of_all(out / "checkpoints", ranks)
+        self.shares = shares_of(config, ranks, self.found)
         self.data: Dataset = ranks.made(lambda: config.data.build("train"))
         self.held_out: Dataset | None = ranks.made(lambda: config.data.build("held-out")) if config.eval_every else None
         with torch.random.fork_rng(devices=[]):
@@ -131,15 +131,15 @@ class _Run:
             model = config.model.build(self.data)
         self.model: nn.Module = parallelise(model, config.parallel, ranks, self.device, config.precision)
         self.batches = [
-            Ahead(self.data, config.batch // self.shares, config.seed, share, self.shares, config.steps, config.ahead)
-            for share in self.own
+            Ahead(self.data, self.shares.rows, config.seed, share, self.shares.count, config.steps, config.ahead)
+            for share in self.shares.own
         ]
         self.model.train()
         self.optimizer = make_optimizer(self.model, config.optim)
         # What an adversarial stage trains against: a part of the model, and of its checkpoints, with an optimizer of its own.
         self.rival: nn.Module | None = getattr(self.model, "rival", None)
         self.rival_optimizer = None if self.rival is None else make_optimizer(self.rival, config.rival)
-        if self.rival is not None and len(self.own) > 1:
+        if self.rival is not None and len(self.shares.own) > 1:
             raise BadInput("An adversarial stage takes one share of a batch in each process; leave parallel.shares at 0.")
         self.average = Average(self.model, config.ema) if config.ema else None
         self.step, self.seconds, self.skipped = 0, 0.0, 0
@@ -147,35 +147,6 @@ class _Run:
         self.sums: dict[str, float] = {}
         self.count = 0
         self.latest: dict[str, float] = {}
-
-    def _newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, the same one in every process."""
-        folder, names = self.out / "checkpoints", [""]
-        found: list[Checkpoint | None] = [None]
-        if self.ranks.rank == 0:
-            found = [newest_checkpoint(folder)]
-            names = ["" if found[0] is None else found[0].path.name]
-        name = self.ranks.tell(names[0])[0]
-        return load_checkpoint(folder / name) if name and self.ranks.rank else found[0]
-
-    def _take_shares(self) -> None:
-        """Into how many shares a batch falls, and which are taken here.
-
-        Raises:
-            BadInput: they do not fall evenly.
-        """
-        part, parts = self.ranks.drawing
-        begun = 0 if self.found is None else self.found.facts.get("shares", 1)
-        self.shares = self.config.parallel.shares or (begun if begun and begun % parts == 0 else parts)
-        if self.shares % parts or self.config.batch % self.shares:
-            raise BadInput(
-                f"A batch of {self.config.batch} rows in {self.shares} shares cannot be taken by {parts} processes evenly: the processes "
-                "that draw rows divide parallel.shares, and that divides batch."
-            )
-        if begun and begun != self.shares:
-            say(f"note: {begun} shares of a batch before, {self.shares} now; other random numbers are drawn from here on.")
-        each = self.shares // parts
-        self.own = range(part * each, (part + 1) * each)
 
     def go(self, progress: bool) -> TrainResult:
         config, checkpoints, ranks = self.config, self.out / "checkpoints", self.ranks
@@ -194,7 +165,7 @@ class _Run:
             with Stop(patient=not ranks.alone) as stop, bar or contextlib.nullcontext():
                 while self.step < config.steps:
                     began = time.monotonic()
-                    with self.sparing():
+                    with sparing(config, self.shares, ranks, self.step):
                         self.one_step(meters)
                     self.seconds += time.monotonic() - began
                     asked = stop.asked if ranks.alone else ranks.any(stop.asked)
@@ -257,8 +228,8 @@ class _Run:
             Loss and metrics, means over all shares of all processes; the samples, those of the share that went wrong where one did. A loss
             that is no number in one process is none in any, and nothing goes backward after it.
         """
-        config, sums, keys = self.config, dict[str, float](), ()
-        for share, batches in zip(self.own, self.batches):
+        config, own_shares, sums, keys = self.config, self.shares.own, dict[str, float](), ()
+        for share, batches in zip(own_shares, self.batches):
             batch = batches.take(step).to(self.device)
             with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 loss, metrics = self.model(batch, step_rng(config.seed, step, share, self.device))
@@ -267,31 +238,10 @@ class _Run:
             keys = (*keys, *batch.keys)
             if not math.isfinite(means["loss"]):
                 return means["loss"], {}, batch.keys if not math.isfinite(own["loss"]) else ()
-            (loss / len(self.own) if len(self.own) > 1 else loss).backward()
+            (loss / len(own_shares) if len(own_shares) > 1 else loss).backward()
             for name, value in means.items():
-                sums[name] = sums.get(name, 0.0) + value / len(self.own)
+                sums[name] = sums.get(name, 0.0) + value / len(own_shares)
         return sums.pop("loss"), sums, keys
-
-    @contextlib.contextmanager
-    def sparing(self) -> Iterator[None]:
-        """Says what would fit when memory does not suffice."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            p, rows = self.config.parallel, self.config.batch // self.shares
-            ways = [f"parallel.shares={2 * self.shares} (the same batch, {rows // 2} rows at once)"] if rows % 2 == 0 else []
-            more = {"none": "selective", "selective": "full"}.get(p.checkpointing)
-            ways += [f"parallel.checkpointing={more} (blocks keep less and compute it anew)"] if more else []
-            if not self.ranks.alone:
-                ways += ["parallel.shard=0 (weights and optimizer in pieces)"] if self.ranks.weights is None else []
-                ways += ["a larger parallel.context (a clip's frames in pieces)"]
-            else:
-                ways += ["several GPUs with torchrun and parallel.shard=0"]
-            ways += ["precision=bfloat16"] if self.config.precision == "float32" else []
-            raise Failed(
-                f"Memory of {self.device} did not suffice for step {self.step + 1} ({rows} rows at once). Each of these needs less: "
-                f"{'; '.join(ways)}; a smaller batch or window. The last checkpoint is untouched. ({str(error).splitlines()[0]})"
-            ) from error
 
     def rival_gradient(self, norm: float, metrics: dict[str, float]) -> tuple[float, dict[str, float]]:
         """Backward for the rival, on the batch just seen. Gives `norm` (or the rival's own, when that is no number) and all metrics."""
@@ -338,19 +288,19 @@ class _Run:
     def look(self, meters: list[Meter]) -> None:
         """Mean figures on fixed batches of the held-out split, with the averaged weights."""
         assert self.held_out is not None
-        config, sums, rows = self.config, dict[str, float](), self.config.batch // self.shares
+        config, shares, sums = self.config, self.shares, dict[str, float]()
         self.model.eval()
         config.model.at(self.model, 0.0)  # the same task at every look, whatever a knob says by now
         with self.average.swapped(self.model) if self.average else contextlib.nullcontext():
             for i in range(config.eval_batches):
-                for share in self.own:
-                    batch = self.held_out.batch(i, rows, 0, share, self.shares).to(self.device)
+                for share in shares.own:
+                    batch = self.held_out.batch(i, shares.rows, 0, share, shares.count).to(self.device)
                     loss, metrics = self.model(batch, step_rng(0, i, share, self.device))
                     for name, value in ({"loss": loss} | dict(metrics)).items():
                         sums[name] = sums.get(name, 0.0) + float(value)
         self.model.train()
         sums = dict(zip(sums, self.ranks.mean(list(sums.values()))))
-        means = {name: total / (config.eval_batches * len(self.own)) for name, total in sums.items()}
+        means = {name: total / (config.eval_batches * len(shares.own)) for name, total in sums.items()}
         self.latest.update({f"held-out/{name}": value for name, value in means.items()})
         for meter in meters:
             meter.write({"step": self.step, "kind": "held-out", **means})
@@ -369,21 +319,12 @@ class _Run:
             parts["average"] = self.average.tensors
         facts = {
             "seconds": self.seconds, "skipped": self.skipped, "sums": self.sums, "count": self.count, "latest": self.latest,
-            "shares": self.shares,
+            "shares": self.shares.count,
             "data": self.data.hash, "torch": torch.__version__, "armillary": __version__, "threads": torch.get_num_threads(),
         }  # fmt: skip
-        gathered = {part: self.gather(tensors) for part, tensors in parts.items()}
-        self.ranks.first(lambda: save_checkpoint(folder, self.step, gathered, to_json(facts), self.config.keep))
+        whole_parts = {part: self.ranks.gathered(tensors) for part, tensors in parts.items()}
+        self.ranks.first(lambda: save_checkpoint(folder, self.step, whole_parts, to_json(facts), self.config.keep))
         return folder / f"step-{self.step:06d}"
-
-    def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole tensors in process 0, nothing elsewhere; one after the other, so that no device holds more than one of them."""
-        out = {}
-        for name, tensor in tensors.items():
-            value = whole(tensor)
-            if self.ranks.rank == 0:
-                out[name] = value if self.ranks.weights is None else value.cpu()
-        return out
 
     def restore(self, found: Checkpoint) -> None:
         facts = found.facts
@@ -409,7 +350,7 @@ class _Run:
         extra = {"recipe": self.config.name, "data": self.data.hash, "steps": self.step, "armillary": __version__}
         folder, facts = self.out / "model", {"model": "model", "steps": self.step, "seconds": round(self.seconds, 3)}
         with self.average.swapped(self.model) if self.average else contextlib.nullcontext():
-            given = {} if self.ranks.weights is None else {"tensors": self.gather(self.model.state_dict())}
+            given = {} if self.ranks.weights is None else {"tensors": self.ranks.gathered(self.model.state_dict())}
 
             def write() -> None:
                 self.config.model.save(self.model, folder, extra, **given)

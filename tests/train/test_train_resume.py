@@ -294,3 +294,43 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path, monkeypatch):
     with pytest.raises(Failed):
         train(tiny(save_every=15, eval_every=0), tmp_path / "run", progress=False)
     assert not list((tmp_path / "run").glob("checkpoints/step-*"))
+
+
+def test_how_many_in_a_row_end_a_run_is_a_setting(tmp_path):
+    config = tiny(data=TrickyConfig(poison=(4, 5, 6, 9)), most_skipped=4)
+    assert train(config, tmp_path / "more", progress=False).finished
+    with pytest.raises(Failed, match=r"in 1 steps in a row, up to step 5"):
+        train(tiny(data=TrickyConfig(poison=(4,)), most_skipped=1), tmp_path / "none", progress=False)
+
+
+def test_memory_that_does_not_suffice_says_what_would(tmp_path, monkeypatch):
+    import torch
+    from train_fakes import Tiny
+
+    plain, calls = Tiny.forward, []
+
+    def full(self, batch, rng):
+        calls.append(0)
+        if len(calls) == 15:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return plain(self, batch, rng)
+
+    monkeypatch.setattr(Tiny, "forward", full)
+    with pytest.raises(
+        Failed, match=r"step 15 \(4 rows at once\).*shares=2.*checkpointing=selective.*torchrun.*bfloat16.*2\.00 GiB"
+    ):
+        train(tiny(eval_every=0), tmp_path / "run", progress=False)
+    assert train(tiny(eval_every=0), tmp_path / "run", progress=False).finished
+
+
+def test_a_batch_in_shares_is_the_mean_of_its_shares(tmp_path):
+    """Twice the shares, half the rows in each: other noise, the same rows, and the same number of steps."""
+    from armillary.parallel import ParallelConfig
+
+    results = [
+        train(tiny(parallel=ParallelConfig(shares=n)), tmp_path / str(n), progress=False).metrics["held-out/loss"]
+        for n in (1, 4)
+    ]
+    assert results[0] != results[1] and results[0] == pytest.approx(results[1], rel=0.1)
+    with pytest.raises(BadInput, match="batch of 4 rows in 3 shares"):
+        train(tiny(parallel=ParallelConfig(shares=3)), tmp_path / "three", progress=False)
