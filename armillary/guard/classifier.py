@@ -10,6 +10,7 @@ requests; it is no safety guarantee.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import re
 import threading
@@ -46,6 +47,7 @@ class ClassifierConfig:
     Args:
         reach: how far apart, in content words, the two of a relation may stand.
         scale, shift: Platt's: probability = sigmoid(scale x logit + shift).
+        groups: digest of the word groups that the features were made with; the shipped files must still be those.
         threshold: probability from which a prompt is refused; fixed when the model was made, on data it is not judged by.
     """
 
@@ -58,6 +60,7 @@ class ClassifierConfig:
     scale: float = 1.0
     shift: float = 0.0
     threshold: float = 0.5
+    groups: str = ""
 
 
 def stem(token: str) -> str:
@@ -76,6 +79,12 @@ def concepts() -> dict[str, str]:
             if word and " " not in word:
                 table.setdefault(stem(word), f"@{name}")
     return table
+
+
+@functools.cache
+def groups_digest() -> str:
+    """Tells the word groups that features are made of apart from later ones."""
+    return hashlib.sha256(repr(sorted(concepts().items())).encode()).hexdigest()[:16]
 
 
 def relations(tokens: list[str], reach: int) -> list[str]:
@@ -196,7 +205,13 @@ def load_model(name_or_folder: str | Path = DEFAULT) -> PromptModel:
     for name, tensor in folder.tensors.items():
         array: Any = tensor.numpy()
         arrays[name] = array if name == "vocabulary" else array.astype(np.float32)
-    return PromptModel(from_json(ClassifierConfig, dict(folder.config)), arrays, folder.sha256)
+    config = from_json(ClassifierConfig, dict(folder.config))
+    if config.groups and config.groups != groups_digest():
+        raise BadInput(
+            f"{folder.path} was trained on other word groups ({config.groups}) than lie in {LISTS / 'groups'} ({groups_digest()}): its "
+            "features would mean something else. Train it again: armillary guard train."
+        )
+    return PromptModel(config, arrays, folder.sha256)
 
 
 class LazyModel:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from armillary.errors import BadInput, require
-from armillary.guard.classifier import ClassifierConfig, PromptModel, Vocabulary, grams, pieces, weigh
+from armillary.guard.classifier import ClassifierConfig, PromptModel, Vocabulary, grams, groups_digest, pieces, weigh
 from armillary.guard.normalise import fold, read
 from armillary.progress import say
 
@@ -204,7 +204,8 @@ def fit_rows(train: Sequence[Row], fit: FitConfig, network: ClassifierConfig) ->
         "word_weight": coef[: network.words], "char_weight": coef[network.words :],
         "bias": final.intercept_.astype(np.float32), "vocabulary": words,
     }  # fmt: skip
-    return PromptModel(dataclasses.replace(network, scale=scale, shift=shift, threshold=threshold), arrays), logits
+    network = dataclasses.replace(network, scale=scale, shift=shift, threshold=threshold, groups=groups_digest())
+    return PromptModel(network, arrays), logits
 
 
 def _cut(train: Sequence[Row], logits: np.ndarray, fit: FitConfig) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -106,6 +107,12 @@ def test_loading_is_strict(tmp_path):
     tensors = {k: torch.from_numpy(v) for k, v in arrays(config).items()}
     folder = save_folder(tmp_path / "w", family="guard-prompt", config=config, tensors=tensors)
     assert load_model(folder).config == config
+    other = save_folder(
+        tmp_path / "o", family="guard-prompt", config=dataclasses.replace(config, groups="0" * 16), tensors=tensors
+    )
+    with pytest.raises(BadInput, match="other word groups"):
+        load_model(other)
+    assert load_model().config.groups, "the shipped model says which groups it was made with"
     data = bytearray((folder / "model.safetensors").read_bytes())
     data[-5] ^= 1
     (folder / "model.safetensors").write_bytes(data)
