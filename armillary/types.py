@@ -383,6 +383,20 @@ class Rollout:
     sidecar: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
 
+    def summary(self) -> dict[str, Any]:
+        """What the command line tells of it: where it lies and what it is; the whole record is the sidecar."""
+        t, h, w = self.frames.shape[:3]
+        world = self.sidecar.get("world", {})
+        return {
+            "path": self.path,
+            "video": f"{t} frames of {h} x {w}, {self.fps:g} a second, {self.num_given} given",
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "world": world.get("name", ""),
+            "adapters": [a["name"] for a in world.get("adapters", ())],
+            "rails that ran": [v.rail for v in self.verdicts if v.state == "ran"],
+        }
+
 
 @dataclass(frozen=True)
 class Report:

@@ -61,6 +61,8 @@ def plain(result: Any) -> Any:
         if isinstance(value, dict):
             value.pop("kind", None)
         return value
+    if isinstance(result, list) and all(hasattr(item, "summary") for item in result):
+        return {"result": [item.summary() for item in result]}
     return {"result": result}
 
 

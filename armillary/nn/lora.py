@@ -112,13 +112,7 @@ def attach(model: nn.Module, rank: int, alpha: float | None = None, targets: Seq
 
 def candidates(model: nn.Module) -> dict[str, nn.Module]:
     """The layers that can have an adapter: linear layers and ungrouped convolutions of torch's own classes."""
-    return {
-        name: m for name, m in model.named_modules() if type(m) in LAYERS and getattr(m, "groups", 1) == 1 and not _inside(name)
-    }
-
-
-def _inside(name: str) -> bool:
-    return name.endswith(".lora")
+    return {name: m for name, m in model.named_modules() if type(m) in LAYERS and getattr(m, "groups", 1) == 1}
 
 
 def _weight(layer: nn.Module) -> Tensor:
@@ -143,7 +137,12 @@ def _put(model: nn.Module, config: LoraConfig) -> LoraConfig:
 def _hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     adapter = layer.lora
     assert isinstance(adapter, Adapter)
-    return output if adapter.before is not None else output + adapter.added(layer, inputs[0]).to(output.dtype)
+    return output + adapter.added(layer, inputs[0]).to(output.dtype)
+
+
+def _unhook(layer: nn.Module) -> None:
+    for key in [k for k, hook in layer._forward_hooks.items() if hook is _hook]:
+        del layer._forward_hooks[key]
 
 
 def adapters(model: nn.Module) -> dict[str, tuple[nn.Module, Adapter]]:
@@ -186,6 +185,7 @@ def merge(model: nn.Module) -> None:
             weight = _weight(layer)
             adapter.before = weight.data
             weight.data = (weight.to(adapter.up.dtype) + adapter.product()).to(weight.dtype)
+            _unhook(layer)
 
 
 def unmerge(model: nn.Module) -> None:
@@ -195,6 +195,7 @@ def unmerge(model: nn.Module) -> None:
             weight = _weight(layer)
             weight.data = adapter.before.to(weight.device)
             adapter.before = None
+            layer.register_forward_hook(_hook)
 
 
 @contextlib.contextmanager
@@ -214,9 +215,6 @@ def fold(model: nn.Module) -> None:
     """Merge for good: the adapters are gone, and so are the weights from before."""
     merge(model)
     for layer, _ in adapters(model).values():
-        hooks = layer._forward_hooks
-        for key in [k for k, hook in hooks.items() if hook is _hook]:
-            del hooks[key]
         del layer.lora
 
 

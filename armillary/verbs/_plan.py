@@ -17,6 +17,8 @@ def memory_plan(
     """
     from armillary.rollout import memory
     from armillary.rollout.wanted import wanted
+    from armillary.worlds import WORLDS
+    from armillary.worlds.diffusion.published_member import MEMBERS
 
     if gpu < 0 or frames < 0 or steps < 0 or batch < 1:
         raise BadInput(
@@ -47,8 +49,9 @@ def memory_plan(
             result["not counted"] = f"tokenizer {w.setting.tokenizer.name}, which is not in this package"
     fitting = next((x for x in ways if x.fits(device)), None)
     verb = "armillary train RECIPE --start" if train else "armillary generate"
+    said = "WORLD" if name in WORLDS or name in MEMBERS else name  # a size is none that could be run
     if fitting is not None:
-        result["next"] = f"{verb} {name} {fitting.flags}".rstrip()
+        result["next"] = f"{verb} {said} {fitting.flags}".rstrip()
     else:
         least = min(ways, key=lambda x: x.bytes)
         less = "A smaller size or fewer frames take less." if not train else "A smaller size, fewer frames or FSDP take less."

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from armillary import guard, worlds
+from armillary.cli.main import run
 from armillary.errors import BadInput, Failed
 from armillary.rollout import placement
 from armillary.rollout.dreamer import Dreamer
@@ -150,3 +151,28 @@ def test_the_sidecar_makes_it_again(tiny, frames, tmp_path, capsys):
              actions=np.array(said["actions"]["values"]), num_frames=said["num_frames"], seed=said["seed"], negative=said["negative"],
              sampling=sampling, gate=guard.Open(), out=again)  # fmt: skip
     assert again.read_bytes() == first.read_bytes()
+
+
+def test_an_adapter_is_worn_from_the_command_line(tiny, tmp_path, capsys):
+    adapted = worlds.Adapted(worlds.load(tiny["diffusion"]), 2)
+    folder = adapted.save(tmp_path / "adapter", str(tiny["diffusion"]))
+    told = []
+    for world, flags in ((str(tiny["diffusion"]), ("--adapter", str(folder), "--offload", "parts")), (str(folder), ())):
+        out = tmp_path / f"{len(told)}.mp4"
+        line = [
+            "generate",
+            world,
+            "--prompt",
+            "a red square",
+            "--frames",
+            "5",
+            "--out",
+            str(out),
+            "--no-guard",
+            "--json",
+            *flags,
+        ]
+        assert run(line) == 0
+        told += json.loads(capsys.readouterr().out)["result"]
+        assert told[-1]["path"] == str(out) and told[-1]["adapters"] == ["adapter"]
+    assert (tmp_path / "0.mp4").read_bytes() == (tmp_path / "1.mp4").read_bytes()

@@ -20,7 +20,7 @@ def test_a_plan_on_the_command_line(capsys):
     assert run(["doctor", "--plan", "dit-nano", "--gpu", "24", "--frames", "9", "--size", "64", "64", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["device GiB"] == 24 and all(row["fits"] == "yes" for row in told["ways"])
-    assert told["next"] == "armillary generate dit-nano" and "9 frames of 64 x 64" in told["video"]
+    assert told["next"] == "armillary generate WORLD" and "9 frames of 64 x 64" in told["video"]
     assert told["evaluations"] == "70 (2 clips of 35 steps)"
     assert run(["doctor", "--plan", "dit-nano", "--gpu", "0.001"]) == 0
     assert "Nothing fits" in capsys.readouterr().out
