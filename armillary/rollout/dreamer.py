@@ -23,6 +23,7 @@ from armillary.tokenizers import Tokenizer
 from armillary.types import Conditioning
 from armillary.worlds import World
 from armillary.worlds.autoregressive.refine import Refiner, load_refiner
+from armillary.worlds.diffusion.causal import CausalWorld
 
 
 class Dreamer:
@@ -179,12 +180,12 @@ class Dreamer:
         """`frames` further latent frames; the world's own arguments pass through `sampling`."""
         generator = seed if isinstance(seed, Generator) else Generator().manual_seed(seed)
         with self.placement.at(self.world) as device, self.placement.autocast():
-            there = {
-                f.name: value.to(device) if isinstance(value := getattr(conditioning, f.name), Tensor) else value
-                for f in dataclasses.fields(conditioning)
-            }
-            made = self.world.extend(given.to(device), frames, Conditioning(**there), generator=generator, **sampling)
+            made = self.world.extend(given.to(device), frames, _there(conditioning, device), generator=generator, **sampling)
         return (made.float() if made.is_floating_point() else made).cpu()
+
+    def live(self, given: Tensor, conditioning: Conditioning, **sampling: Any) -> Going:
+        """The world from `given` on, to be asked for further latent frames again and again; see `World.live`."""
+        return Going(self, given, conditioning, sampling)
 
     def evaluations(self, known: int, frames: int, sampling: Mapping[str, Any]) -> int:
         """How many noise levels are gone through while `frames` latent frames are dreamt after `known`; of a diffusion world."""
@@ -193,12 +194,14 @@ class Dreamer:
         def said(name: str) -> int:
             return int(sampling[name] if name in sampling else takes[name].default)
 
+        if isinstance(self.world, CausalWorld):
+            return frames * said("steps")
         if "first_steps" in takes:
             return (said("steps") if known else said("first_steps")) + (frames - 1) * said("steps")
         clip, past = self.world.config.clip, self.world.config.past
         clips = done = 0
         while done < frames:
-            done += min(clip - min(past, known + done), frames - done)
+            done += min(max(1, clip - min(past, known + done)), frames - done)
             clips += 1
         return clips * said("steps")
 
@@ -211,7 +214,7 @@ class Dreamer:
         prompt: str = "",
         negative: str = "",
         actions: np.ndarray | None = None,
-        seed: int = 0,
+        seed: int | Generator = 0,
         cut: bool = False,
         **sampling: Any,
     ) -> np.ndarray:
@@ -235,4 +238,30 @@ class Dreamer:
             raise BadInput(f"{num_frames} further frames after {known} given are not 1 + {self.temporal}k in all.")
         steps = wanted // self.temporal + (0 if known else 1)
         made = self.extend(latents, steps, self.condition([prompt], negative, actions, cut), seed, **sampling)
-        return self.decode(torch.cat([latents, made], dim=-3), seed)[known:]
+        drawn = seed.initial_seed() if isinstance(seed, Generator) else seed
+        return self.decode(torch.cat([latents, made], dim=-3), drawn)[known:]
+
+
+class Going:
+    """A dreamer's world in the middle of a rollout: `World.live` where the dreamer keeps its world."""
+
+    @torch.no_grad()
+    def __init__(self, dreamer: Dreamer, given: Tensor, conditioning: Conditioning, sampling: dict[str, Any]) -> None:
+        self.dreamer = dreamer
+        with dreamer.placement.at(dreamer.world) as device, dreamer.placement.autocast():
+            self.live = dreamer.world.live(given.to(device), _there(conditioning, device), **sampling)
+
+    @torch.no_grad()
+    def more(self, frames: int, conditioning: Conditioning, generator: Generator) -> Tensor:
+        """`frames` further latent frames after all so far; `conditioning` is of these."""
+        with self.dreamer.placement.at(self.dreamer.world) as device, self.dreamer.placement.autocast():
+            made = self.live.more(frames, _there(conditioning, device), generator)
+        return (made.float() if made.is_floating_point() else made).cpu()
+
+
+def _there(conditioning: Conditioning, device: Any) -> Conditioning:
+    moved = {
+        f.name: value.to(device) if isinstance(value := getattr(conditioning, f.name), Tensor) else value
+        for f in dataclasses.fields(conditioning)
+    }
+    return Conditioning(**moved)

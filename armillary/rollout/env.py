@@ -19,9 +19,8 @@ from torch import Generator
 
 from armillary import sims
 from armillary.errors import BadInput
-from armillary.rollout.dreamer import Dreamer
+from armillary.rollout.dreamer import Dreamer, Going
 from armillary.worlds import World
-from armillary.worlds.base import Live
 
 
 class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -65,7 +64,7 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.action_space = gymnasium.spaces.Box(
             np.array(spec.low, np.float32), np.array(spec.high, np.float32), dtype=np.float32
         )
-        self.live: Live | None = None
+        self.live: Going | None = None
         self.generator = Generator()
         self.frame = np.zeros((h, w, 3), np.uint8)
         self.age = 0
@@ -87,7 +86,7 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             source = f"simulator {self.sim_name}"
         frames = self.dreamer.fit(frames)
         self.conditioning = self.dreamer.condition([instruction])
-        self.live = self.dreamer.world.live(self.dreamer.encode(frames), self.conditioning, **self.options)
+        self.live = self.dreamer.live(self.dreamer.encode(frames), self.conditioning, **self.options)
         self.frame, self.age = frames[-1].copy(), 0
         return self.frame, {"source": source, "instruction": instruction, "frame": 0}
 
@@ -100,8 +99,7 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             raise BadInput(f"This world takes actions of width {self.spec_of_actions.dim} ({names}); got shape {action.shape}.")
         action = np.clip(action, self.action_space.low, self.action_space.high)  # type: ignore[attr-defined]
         conditioning = dataclasses.replace(self.conditioning, actions=torch.as_tensor(action)[None, None])
-        with torch.no_grad():
-            made = self.live.more(1, conditioning, self.generator)
+        made = self.live.more(1, conditioning, self.generator)
         self.frame = self.dreamer.decode(made)[0]
         self.age += 1
         return self.frame, 0.0, False, False, {"frame": self.age, "seconds": self.age / self.dreamer.fps}

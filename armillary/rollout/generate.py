@@ -18,6 +18,8 @@ from armillary.errors import BadInput, Failed
 from armillary.progress import Progress, counted, say
 from armillary.rollout.actions import resolve_actions
 from armillary.rollout.dreamer import Dreamer
+from armillary.rollout.drift import drift
+from armillary.rollout.long import chunks, dream_long
 from armillary.rollout.memory import advice
 from armillary.rollout.placement import out_of_memory
 from armillary.types import Rollout, Verdict
@@ -37,6 +39,7 @@ def generate(
     actions: np.ndarray | Sequence[Sequence[float]] | str | Path | None = None,
     num_frames: int = 33,
     num_given: int | None = None,
+    long: bool = False,
     seed: int = 0,
     steps: int | None = None,
     guidance: float = 0.0,
@@ -59,6 +62,7 @@ def generate(
         seed: same seed, same machine type, same bytes.
         upsample: makes a longer prompt of `prompt`, which the guard is asked about as well; where none comes the prompt is taken as it is,
             and the sidecar says why.
+        long: go chunk by chunk, and write the drift of the dream into the sidecar.
         steps, guidance, negative, sampling: passed to the sampler; `None` leaves the world's own default.
         gate: the guard; None is the default one, `guard.Open()` none at all (recorded).
         out: the mp4 to write; its sidecar takes the suffix .json.
@@ -100,11 +104,17 @@ def generate(
     )
     try:
         with _shown(dreamer, known, further, options) as more:
-            made = dreamer.dream(given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options, **more)
+            dream = dream_long if long else Dreamer.dream
+            made = dream(dreamer, given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options, **more)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         raise Failed(advice(dreamer.world, dreamer.tokenizer, known + further, dreamer.placement)) from error
+    lasting = {}
+    if long:
+        plan_of = chunks(dreamer)
+        first = min(len(made), plan_of.new * dreamer.temporal)
+        lasting["long"] = {**plan_of._asdict(), "drift": drift(made, dreamer.fps, first)}
     pixels = made if given is None else np.concatenate([given, made])
     after, pixels = gate.check_frames(pixels, dreamer.fps)
     verdicts += after
@@ -130,6 +140,7 @@ def generate(
         "fps": dreamer.fps,
         "seed": seed,
         "sampling": options,
+        **lasting,
         "ran": {"device": dreamer.placement.device, "precision": dreamer.placement.precision},
         "provenance": guard.record(pixels, dreamer.fps, verdicts, gate.describe()),
     }

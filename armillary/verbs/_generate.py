@@ -23,6 +23,7 @@ def generate(
     actions: str | None = None,
     frames: int = 33,
     given: int | None = None,
+    long: str | None = None,
     seed: int = 0,
     samples: int = 1,
     steps: int | None = None,
@@ -53,6 +54,8 @@ def generate(
         actions: `play`, `zeros`, or a .npy, .csv or .json file of rows; for worlds that take actions.
         frames: length of the whole video, the given frames counted.
         given: how many of the video's last frames to keep; as many as fit by default.
+        long: instead of --frames, a length beyond what the world was trained on, as `30s` or `300` frames: dreamed chunk after chunk, each
+            from the last frames of the one before. How sharpness, colours and movement drift goes into the sidecar, second by second.
         seed: same seed, same bytes.
         samples: how many dreams; the second takes seed + 1 and is written to NAME-2.mp4.
         steps: denoising steps a frame.
@@ -102,7 +105,8 @@ def generate(
                 image=image,
                 video=video,
                 actions=actions,
-                num_frames=frames,
+                num_frames=frames if long is None else _length(long, dreamer.fps),
+                long=long is not None,
                 num_given=given,
                 seed=seed + i,
                 steps=steps,
@@ -115,6 +119,14 @@ def generate(
             )
         )
     return made
+
+
+def _length(text: str, fps: float) -> int:
+    """Frames of `30s` or `300`."""
+    try:
+        return round(float(text[:-1]) * fps) if text.endswith("s") else int(text)
+    except (ValueError, OverflowError):
+        raise BadInput(f"--long wants seconds such as 30s or a number of frames such as 300; got {text!r}.") from None
 
 
 def _setting(text: str) -> tuple[str, object]:

@@ -64,7 +64,7 @@ def test_a_causal_world_is_stepped_by_what_it_remembers(tiny, frames, spec, tmp_
 
     import torch
 
-    from armillary import tokenizers, worlds
+    from armillary import generate, guard, tokenizers, worlds
     from armillary.presets import override
 
     held = tokenizers.load(tiny["frame"])
@@ -88,3 +88,6 @@ def test_a_causal_world_is_stepped_by_what_it_remembers(tiny, frames, spec, tmp_
     whole = dreamer.extend(dreamer.encode(frames[:4]), 4, say, generator, steps=2)
     together = dreamer.decode(whole)
     assert np.abs(stepped.astype(int) - together.astype(int)).max() <= 1  # frames decoded one by one may round otherwise
+    made = generate(dreamer, frames=frames[:4], num_frames=12, actions="play", gate=guard.Open(), steps=2)
+    long = generate(dreamer, frames=frames[:4], num_frames=12, actions="play", gate=guard.Open(), steps=2, long=True)
+    assert np.abs(made.frames.astype(int) - long.frames.astype(int)).max() <= 1

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
 
 
+STEPS = 8  # evaluations a frame, unless told
+
+
 class CausalWorld(DiffusionWorld):
     network: DiT
 
@@ -120,7 +123,14 @@ class CausalWorld(DiffusionWorld):
 
     @torch.no_grad()
     def extend(
-        self, given: Tensor, frames: int, conditioning: Conditioning, *, generator: Generator, **sampling: Any
+        self,
+        given: Tensor,
+        frames: int,
+        conditioning: Conditioning,
+        *,
+        generator: Generator,
+        steps: int = STEPS,
+        **sampling: Any,
     ) -> Tensor:
         """`frames` further latents after `given`, one at a time.
 
@@ -128,14 +138,15 @@ class CausalWorld(DiffusionWorld):
             given: `b c t h w`, the tokenizer's own; the last `past` of them are read, `t` may be 0.
             conditioning: `actions[:, 0]` leads to the first further frame; where nothing is given, from the first dreamed frame to
                 the second. With a tokenizer of temporal compression k there are k actions a frame.
-            sampling: `steps`: evaluations a frame (8); `guidance`: `cond + guidance * (cond - uncond)` over text, 0 is off;
+            steps: noise levels a frame.
+            sampling: `guidance`: `cond + guidance * (cond - uncond)` over text, 0 is off;
                 `solver`: a line of `SOLVERS`; `level`: what the network is told of the noise on frames looked back on (the lowest it
                 samples through); `fps`: of the video dreamed.
 
         Raises:
             BadInput: latents, actions or text of another width, too few actions, or a setting that is not one.
         """
-        return self.live(given, conditioning, **sampling).more(frames, conditioning, generator)
+        return self.live(given, conditioning, steps=steps, **sampling).more(frames, conditioning, generator)
 
 
 class CausalLive(Live):
@@ -150,7 +161,7 @@ class CausalLive(Live):
         given: Tensor,
         conditioning: Conditioning,
         *,
-        steps: int = 8,
+        steps: int = STEPS,
         guidance: float = 0.0,
         solver: str = "euler",
         level: float | None = None,
