@@ -68,7 +68,7 @@ def evaluations(w: Any, steps: int) -> str:
         return f"{t * (steps or 1)} ({steps or 1} a latent frame)"
     clips = done = 0
     while done < t:
-        done += min(w.config.clip - min(w.config.past, done), t - done)
+        done += min(max(1, w.config.clip - min(w.config.past, done)), t - done)
         clips += 1
     return f"{clips * (steps or 35)} ({clips} clips of {steps or 35} steps)"
 
