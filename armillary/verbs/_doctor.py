@@ -147,7 +147,7 @@ def recipe_minutes() -> list[dict[str, Any]]:
     """Minutes each recipe would take here: its steps times the time of a real training step of its model on random numbers."""
     from armillary.progress import track
     from armillary.recipes import RECIPES
-    from armillary.train.models import TokenizerRun
+    from armillary.train.models import TokenizerRun, WorldRun
 
     seconds: dict[tuple[str, int], float] = {}
     rows = []
@@ -155,7 +155,8 @@ def recipe_minutes() -> list[dict[str, Any]]:
         wants = inspect.signature(make).parameters
         # A recipe for one's own videos has no shipped tokenizer to default to; which one it is does not change the time.
         config = make("data", **({"tokenizer": "frame-c8"} if "tokenizer" in wants else {}))
-        if config.device != "cpu":  # the published sizes: a step would take minutes here and most of the memory
+        # The published sizes: a step would take minutes here and most of the memory. What is trained on top of a world wants that world.
+        if config.device != "cpu" or not isinstance(config.model, TokenizerRun | WorldRun):
             rows.append({"recipe": name, "steps": config.steps, "minutes": None})
             continue
         key = (config.model.size, config.batch)
