@@ -19,11 +19,11 @@ from armillary.rollout.dreamer import Dreamer
 
 
 class Chunks(NamedTuple):
-    """Latent frames: `carried` from chunk to chunk, `new` in each; `trained`: frames of video that the world was trained on at once."""
+    """Latent frames: `carried` from chunk to chunk, `new` in each; `whole`: frames of video in a chunk with what is carried."""
 
     carried: int
     new: int
-    trained: int
+    whole: int
 
 
 def chunks(dreamer: Dreamer) -> Chunks:

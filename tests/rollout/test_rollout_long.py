@@ -36,7 +36,7 @@ def test_the_sidecar_says_how_it_drifts(tiny, frames, tmp_path):
         Dreamer(tiny["diffusion"]), frames=frames[:4], num_frames=44, long=True, gate=guard.Open(), out=tmp_path / "d.mp4"
     )
     told = json.loads((tmp_path / "d.json").read_text())["long"]
-    assert len(made.frames) == 44 and told["trained"] == 16
+    assert len(made.frames) == 44 and told["whole"] == 16
     assert all(len(curve) == 4 for curve in told["drift"]["seconds"].values())
     assert told["drift"] == drift(made.frames[4:], 10.0, told["drift"]["first"])
 
