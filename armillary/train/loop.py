@@ -289,13 +289,16 @@ class _Run:
         """Mean figures on fixed batches of the held-out split, with the averaged weights."""
         assert self.held_out is not None
         config, shares, sums = self.config, self.shares, dict[str, float]()
+        # In float32 whatever the precision of training, but for shards: their weights are gathered in bfloat16.
+        gathered = config.precision == "bfloat16" and self.ranks.weights is not None
         self.model.eval()
         config.model.at(self.model, 0.0)  # the same task at every look, whatever a knob says by now
         with self.average.swapped(self.model) if self.average else contextlib.nullcontext():
             for i in range(config.eval_batches):
                 for share in shares.own:
                     batch = self.held_out.batch(i, shares.rows, 0, share, shares.count).to(self.device)
-                    loss, metrics = self.model(batch, step_rng(0, i, share, self.device))
+                    with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=gathered):
+                        loss, metrics = self.model(batch, step_rng(0, i, share, self.device))
                     for name, value in ({"loss": loss} | dict(metrics)).items():
                         sums[name] = sums.get(name, 0.0) + float(value)
         self.model.train()
