@@ -65,6 +65,10 @@ def main(out: Path, tasks: list[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if len(sys.argv) > 3:  # several runs in one process: they share one group
+    shared = len(sys.argv) > 3  # several runs in one process: they share one group
+    if shared:
         torch.distributed.init_process_group("gloo")
     main(Path(sys.argv[1]), [json.loads(task) for task in sys.argv[2:]])
+    if shared:  # a thread of a group left open may abort its process at the end
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
