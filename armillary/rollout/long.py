@@ -57,7 +57,7 @@ def dream_long(
     say = dreamer.condition([prompt], negative, cut=cut)
     made: list[np.ndarray] = []
     done, missing = 0, int(given is None)
-    live = None
+    live, seen = None, given
     if step == 1:
         live = dreamer.live(dreamer.empty() if given is None else dreamer.encode(given), say, **sampling)
     while done < num_frames:
@@ -68,10 +68,8 @@ def dream_long(
             acting = part if part is None else torch.as_tensor(np.asarray(part, np.float32))[None]
             frames = dreamer.decode(live.more(count, dataclasses.replace(say, actions=acting), generator), seed)
         else:
-            seen = np.concatenate([*([given] if given is not None else []), *made]) if made or given is not None else None
-            keep = None if seen is None else seen[-min(len(seen), 1 + step * (plan.carried - 1)) :]
             frames = dreamer.dream(
-                None if keep is None else keep[-dreamer.usable(len(keep)) :],
+                None if seen is None else seen[-dreamer.usable(min(len(seen), 1 + step * (plan.carried - 1))) :],
                 count,
                 prompt=prompt,
                 negative=negative,
@@ -80,6 +78,7 @@ def dream_long(
                 cut=cut,
                 **sampling,
             )
+            seen = (frames if seen is None else np.concatenate([seen, frames]))[-plan.whole :]
         made.append(frames)
         done += len(frames)
     return np.concatenate(made)

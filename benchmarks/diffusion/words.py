@@ -1,6 +1,6 @@
 """Does a world paint what its prompt says? Colours and their number in the first frame dreamed from words alone.
 
-    python benchmarks/diffusion/words.py [--world tabletop-words] [--prompts 50] [--guidance 1] [--save]
+    python benchmarks/diffusion/words.py --world runs/words/model [--prompts 50] [--guidance 0 2] [--save]
 
 Prompts describe scenes of `tabletop-few` that no training has seen, each in two kinds: the one plain wording, and wordings held out from
 every training. A picture is right when each of the four colours is there exactly if the prompt names it, so that a missing and an added
@@ -13,36 +13,24 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from colours import SIZE, tracker
+
 from armillary import media, sims
-from armillary.evaluate.objects import ColourTracker, Scene
+from armillary.evaluate.objects import ColourTracker
 from armillary.rollout.dreamer import Dreamer
 from armillary.sims.words.facts import Facts
 from armillary.sims.words.tell import tell
 
-SEED, SIZE = 900_000, 64  # seeds from here on are never trained on
+SEED = 900_000  # seeds from here on are never trained on
 THERE = 12.0  # pixels of a colour; the smallest thing has four times as many
-COLOURS = ("red", "green", "blue", "yellow")
-
-
-def tracker() -> ColourTracker:
-    """The four colours, each learned from the first scene in which it shows whole."""
-    pictures, points, areas, names = [], [], [], []
-    for seed in range(40):
-        episode = sims.record_episode(sim := sims.make("tabletop"), seed, "expert", 2, ("front",), size=128)
-        frames, scene = media.fit(episode.frames["front"], (SIZE, SIZE)), Scene.read(episode.truth, SIZE)
-        assert scene is not None
-        for k, thing in enumerate(sim.objects):
-            if thing.colour not in names and not scene.hidden[0, k] and scene.area[0, k] > 40:
-                pictures.append(frames[0])
-                points.append(scene.position[0, k])
-                areas.append(scene.area[0, k])
-                names.append(thing.colour)
-    return ColourTracker.learn(np.stack(pictures), np.stack(points), np.array(areas), names)
 
 
 def found(track: ColourTracker, frame: np.ndarray) -> set[str]:
@@ -53,7 +41,7 @@ def found(track: ColourTracker, frame: np.ndarray) -> set[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--world", default="tabletop-words")
+    parser.add_argument("--world", required=True, help="a painter, as `armillary train unet-tabletop-words` makes it")
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--guidance", type=float, nargs="+", default=[0.0, 1.0, 3.0])
     parser.add_argument("--steps", type=int, default=18)

@@ -13,21 +13,25 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from colours import SIZE, tracker
+
 from armillary import media, sims
-from armillary.evaluate.objects import ColourTracker, Scene
+from armillary.evaluate.objects import ColourTracker
 from armillary.recipes.text import HELD_SEED
 from armillary.rollout.dreamer import Dreamer
 from armillary.sims.language import SIDES
 from armillary.sims.words.tell import tell
 from armillary.text import upsampler
 
-COLOURS = ("red", "green", "blue", "yellow")
-FRAMES, SIZE = 17, 64
+FRAMES = 17
 THERE, MOVED = 12, 1.5  # pixels of the colour, and pixels of way, at 64
 
 
@@ -36,22 +40,6 @@ def clip(seed: int) -> tuple[np.ndarray, Any, Any]:
     sim = sims.make("tabletop")
     episode = sims.record_episode(sim, seed, "expert", FRAMES, size=128)
     return media.fit(episode.frames["front"], (SIZE, SIZE)), sim, episode.truth
-
-
-def tracker() -> ColourTracker:
-    """The four colours, each learned from the first scene in which it shows."""
-    pictures, points, areas, names = [], [], [], []
-    for seed in range(20):
-        frames, sim, truth = clip(seed)
-        scene = Scene.read(truth, SIZE)
-        assert scene is not None
-        for k, thing in enumerate(sim.objects):
-            if thing.colour not in names and not scene.hidden[0, k] and scene.area[0, k] > 40:
-                pictures.append(frames[0])
-                points.append(scene.position[0, k])
-                areas.append(scene.area[0, k])
-                names.append(thing.colour)
-    return ColourTracker.learn(np.stack(pictures), np.stack(points), np.array(areas), names)
 
 
 def judged(track: ColourTracker, frames: np.ndarray, colour: str, side: str) -> tuple[bool, bool]:

@@ -27,13 +27,13 @@ from armillary.evaluate.compare import compare_tokenizers
 from armillary.evaluate.footage import find
 from armillary.presets import to_json
 from armillary.progress import say
+from armillary.recipes.features import TWINS
 from armillary.sims import SIMS, make
 from armillary.sims.record import record_episode
 from armillary.store import weights_root, write_json
 from armillary.types import Video
 
 SEED, SIZE = 970_000, 64
-TWINS = ("tabletop-gripper-joints",)  # looks like another simulator
 NAMES = ("frame-c8-tabletop", "video-d4x8x8-tabletop", "video-c4x8x8-mixed", "video-d4x8x8-mixed")
 KEPT = ("psnr", "psnr_foreground", "ssim", "flicker", "perceptual", "rfvd", "rfid")
 ROOT = Path(__file__).resolve().parent

@@ -268,6 +268,9 @@ def test_what_is_put_on_a_network_is_not_passed_over():
     assert FastDiT.serves(world.network)
     attach(other.network, 2, targets=("blocks.*.attn.q",))
     assert not FastDiT.serves(other.network), "an adapter acts through a hook"
+    assert not FastDiT.serves(DiT(dataclasses.replace(SMALL.network, causal=True), CHANNELS)), (
+        "frames there do not all see each other"
+    )
     given, say = draw(1, CHANNELS, 1, 8, 8), Conditioning(actions=draw(1, 3, 2))
     plain, same = (w.extend(given, 3, say, generator=seeded(), steps=2) for w in (world, other))
     assert (plain - same).abs().max() < 1e-4, "at first an adapter changes nothing"

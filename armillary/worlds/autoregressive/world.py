@@ -195,7 +195,7 @@ class AutoregressiveWorld(World):
             raise BadInput(
                 f"{', '.join(overrides)} would lose {len(lost)} weights of {self.name or self.family!r} (first: {lost[0]})."
             )
-        made.load_state_dict(old, strict=False)
+        made.load_state_dict(new | old)
         made.name, made.sha256 = self.name, self.sha256
         return made.train(self.training)
 

@@ -22,8 +22,7 @@ from armillary.errors import BadInput, did_you_mean
 from armillary.nn.attention import FrameCache
 from armillary.types import Batch, Conditioning
 from armillary.worlds.base import Live, Setting
-from armillary.worlds.diffusion.clip import masked
-from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, normal, uniform
+from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, masked, normal, uniform
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
 from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
 
@@ -113,9 +112,6 @@ class CausalWorld(DiffusionWorld):
         target, guess = (x.transpose(1, 2).flatten(0, 1)[asked] for x in (clean, denoised))
         loss, error = self.objective.loss(target, guess, sigma.flatten()[asked])
         return loss, {"error": error.mean()}
-
-    def _fps(self, fps: Tensor | None, b: int, like: Tensor) -> Tensor:
-        return like.new_full((b,), self.setting.fps) if fps is None else fps
 
     def live(self, given: Tensor, conditioning: Conditioning, **sampling: Any) -> CausalLive:
         """The world from `given` on; it keeps what it has read. See `extend`."""

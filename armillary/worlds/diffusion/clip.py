@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from armillary.errors import BadInput
 from armillary.types import Batch, Conditioning
 from armillary.worlds.base import Setting
-from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, normal
+from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, masked, normal
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
 from armillary.worlds.diffusion.fast import FastDiT
 from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
@@ -246,14 +246,6 @@ class ClipWorld(DiffusionWorld):
         if not actions.shape[1]:
             return actions.new_zeros(b, have + more, self.action_width), there.to(actions).expand(b, -1)
         return actions[:, index.clamp(0, actions.shape[1] - 1)], there.to(actions).expand(b, -1)
-
-    def _fps(self, fps: Tensor | None, b: int, like: Tensor) -> Tensor:
-        return like.new_full((b,), self.setting.fps) if fps is None else fps
-
-
-def masked(context: Tensor | None, mask: Tensor | None) -> Tensor | None:
-    """Text as the network wants it: zeros where there is none, no mask."""
-    return context if context is None or mask is None else context * mask[..., None]
 
 
 def _stretch(port: Tensor | None, axis: int, done: int, have: int, more: int) -> Tensor | None:

@@ -132,6 +132,9 @@ class DiffusionWorld(World):
         scaled = (actions[:, : whole * self.tokenizer.temporal] - centre) / spread.clamp(min=1e-6)
         return scaled.reshape(len(actions), whole, self.action_width)  # which may be of no action at all
 
+    def _fps(self, fps: Tensor | None, b: int, like: Tensor) -> Tensor:
+        return like.new_full((b,), self.setting.fps) if fps is None else fps
+
     def training_parts(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The batch's latents, normalised, and its actions, folded; checked against what the world is.
 
@@ -175,3 +178,8 @@ class DiffusionWorld(World):
                 f"World {self.name or self.family!r} wants latents b c t h w of {self.tokenizer.channels} channels; "
                 f"got {tuple(latents.shape)}."
             )
+
+
+def masked(context: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    """Text as the network wants it: zeros where there is none, no mask."""
+    return context if context is None or mask is None else context * mask[..., None]

@@ -52,10 +52,14 @@ class FastDiT:
 
     @staticmethod
     def serves(network: DiT) -> bool:
-        """Whether this says what `network` would: not of one whose layers were hooked (an adapter), wrapped or exchanged, which weights do
-        not show; and not where a copy of a sixth of the weights might not fit, or off the CPU, where time is spent elsewhere."""
+        """Whether this says what `network` would.
+
+        Not of one whose layers were hooked (an adapter), wrapped or exchanged, which weights do not show; not of a causal one, whose
+        frames do not all see each other; and not where a copy of a sixth of the weights might not fit, or off the CPU.
+        """
         return (
             network.patch.weight.device.type == "cpu"
+            and not network.config.causal
             and sum(p.numel() for p in network.parameters()) < LARGE
             and all(type(b) is Block and b.attn.attend is attend for b in network.blocks)
             and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
