@@ -331,6 +331,12 @@ class Conditioning:
         actions: float `b t a`, raw units, one per generated frame.
         channels: extra maps `b c t h w` concatenated to the latent.
         modulation: extra vectors `b d` added to the timestep vector.
+        clip_channels: the same port as `channels`, for what holds for a whole clip, given frames too: `b d v t h w`, axes of 1 where all
+            are alike.
+        views: how many ride on `t` of latents and channels; a `context` of `b v n d` (its mask `b v n`) has a text of each.
+        trajectory: `b 64 3`, as in a `Batch`, seen from the clip's first frame.
+        poses: camera-to-world `b t 4 4` (OpenCV) on the finest clock: of the last given frame, then of each further one.
+        intrinsics: `b t 3 3` of the same frames, in pixels.
     """
 
     context: Tensor | None = None
@@ -339,6 +345,11 @@ class Conditioning:
     actions: Tensor | None = None
     channels: Tensor | None = None
     modulation: Tensor | None = None
+    clip_channels: Tensor | None = None
+    views: int = 1
+    trajectory: Tensor | None = None
+    poses: Tensor | None = None
+    intrinsics: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ layer of zeros, so that attaching one leaves the world's output as it was, to th
 from armillary.conditioning.action import ActionCondition
 from armillary.conditioning.attach import Attached, attach, load, save
 from armillary.conditioning.base import Condition, Conditions
+from armillary.conditioning.camera import CameraCondition
 from armillary.conditioning.frames import FramesCondition
 from armillary.conditioning.text import TextCondition
 from armillary.errors import lookup
@@ -17,6 +18,7 @@ CONDITIONERS: dict[str, type[Condition]] = {
     "text": TextCondition,
     "frames": FramesCondition,
     "action": ActionCondition,
+    "camera": CameraCondition,
 }
 
 
@@ -33,6 +35,7 @@ __all__ = [
     "CONDITIONERS",
     "ActionCondition",
     "Attached",
+    "CameraCondition",
     "Condition",
     "Conditions",
     "FramesCondition",

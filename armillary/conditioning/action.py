@@ -1,7 +1,9 @@
 """Actions for a world that was trained without: a two-layer network of the action, added to the noise level's vector of its frame.
 
 The paper's action-conditioned diffusion world is made so (section on robotic manipulation); there one vector serves a two-frame clip,
-here each frame has its own.
+here each frame has its own. On a transformer's port the sum goes into the vector that all its AdaLN layers share, as published (the
+published code has a second half that moves the level's sinusoid and is without effect there). An autoregressive world has no such
+vector: its actions are added to the inputs that a frame is predicted from (`worlds.autoregressive.world`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,22 @@ from torch import Tensor, nn
 from armillary.conditioning.base import Condition, ConditionModule, Conditions, Ports, zeroed
 from armillary.errors import BadInput
 from armillary.types import ActionSpec
+
+# Numbers in one action of the embodiments that such worlds are trained for: what a width most likely means, for messages and cards.
+WIDTHS: dict[str, int] = {
+    "camera": 9,
+    "driving": 9,
+    "single arm": 10,
+    "dual arm": 20,
+    "humanoid": 29,
+    "egocentric": 57,
+    "bridge": 7,
+}
+
+
+def embodiments(width: int) -> str:
+    """Who has actions of that width, as `camera, driving`; empty where none is known."""
+    return ", ".join(name for name, w in WIDTHS.items() if w == width)
 
 
 @dataclass(frozen=True)

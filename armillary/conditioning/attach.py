@@ -19,6 +19,20 @@ from armillary.presets import from_json
 from armillary.store import load_folder, save_folder
 from armillary.types import Batch, Conditioning
 
+SAID = (
+    "family",
+    "config",
+    "setting",
+    "tokenizer",
+    "name",
+    "sha256",
+    "blocks",
+    "fit_normaliser",
+    "ports",
+    "network",
+    "adapters",
+)
+
 
 class Attached(nn.Module):
     """Args:
@@ -32,13 +46,12 @@ class Attached(nn.Module):
 
     def __init__(self, world: Any, conditions: Mapping[str, Condition], train_world: bool = True) -> None:
         super().__init__()
-        if not hasattr(world, "ports"):
+        if not hasattr(world, "ports") and (conditions or not hasattr(world, "extend")):
             raise BadInput(
                 f"A world of family {getattr(world, 'family', type(world).__name__)!r} has no ports to attach a condition to."
             )
         for name, condition in conditions.items():
-            own = {"actions": world.action_spec is not None, "context": False, "maps": False}[condition.part]
-            if own:
+            if condition.part == "actions" and world.action_spec is not None:
                 raise BadInput(
                     f"This world takes actions of its own ({', '.join(world.action_spec.names)}); {name!r} would be a second set."
                 )
@@ -50,7 +63,7 @@ class Attached(nn.Module):
 
     # What a world says of itself, it says of the pair.
     def __getattr__(self, name: str) -> Any:
-        if name in ("family", "config", "setting", "tokenizer", "name", "sha256", "blocks", "fit_normaliser", "ports"):
+        if name in SAID:
             return getattr(self.world, name)
         return super().__getattr__(name)
 
@@ -68,7 +81,9 @@ class Attached(nn.Module):
         Args:
             maps: `b c t h w`, one for each latent frame, where a condition reads maps.
         """
-        said = Conditions(batch.actions, batch.context, batch.context_mask, maps)
+        if not self.configs:
+            return self.world(batch, rng)
+        said = Conditions(batch.actions, batch.context, batch.context_mask, maps, batch.poses, batch.intrinsics)
         frames = batch.latents.shape[2] if batch.latents is not None else 0
         ports = self._ports(said, frames, begins=True)
         return self.world(self._without_attached(batch), rng, ports=ports)
@@ -83,12 +98,13 @@ class Attached(nn.Module):
         maps: Tensor | None = None,
         **sampling: Any,
     ) -> Tensor:
-        """As the world's own; `conditioning.actions` and `.context` go to the attached conditions (too).
+        """As the world's own; `conditioning.actions`, `.context` and `.poses` go to the attached conditions (too).
 
         Args:
             maps: `b c frames h w`, one for each further frame, where a condition reads maps.
         """
-        said = Conditions(conditioning.actions, conditioning.context, conditioning.context_mask, maps)
+        c = conditioning
+        said = Conditions(c.actions, c.context, c.context_mask, maps, c.poses, c.intrinsics)
         if any(c.part == "actions" for c in self.configs.values()):
             wanted = (frames - (given.shape[2] == 0)) * self.tokenizer.temporal
             if said.actions is None or said.actions.shape[1] < wanted:
@@ -124,9 +140,11 @@ class Attached(nn.Module):
                 continue
             if config.port == "modulation" and not config.per_frame:
                 out = out[:, None].expand(-1, max(frames, 1), -1)
-            elif config.leads and begins:
-                out = torch.cat([torch.zeros_like(out[:, :1]), out], dim=1)
             axis = 1 if config.port == "modulation" else 2
+            if config.leads and begins and config.per_frame:
+                shape = list(out.shape)
+                shape[axis] = 1
+                out = torch.cat([out.new_zeros(shape), out], dim=axis)
             if out.shape[axis] < frames:
                 if axis == 2 or not config.leads:
                     raise BadInput(f"Condition {name!r} speaks of {out.shape[axis]} frames; {frames} are asked for.")

@@ -28,13 +28,17 @@ class Conditions:
     Args:
         actions: `b t a`, raw units, `k` a latent frame.
         context, context_mask: text embeddings `b n d` and `b n`, true where there is text.
-        maps: `b c t h w` at the latent's own grid, one a latent frame: a depth map, a goal's latent, camera rays.
+        maps: `b c t h w` at the latent's own grid, one a latent frame: a depth map, a goal's latent.
+        poses: where the camera stands, camera-to-world `b t 4 4` (OpenCV) on the finest clock, from the last frame that is known on;
+            intrinsics: `b t 3 3` of them, in pixels.
     """
 
     actions: Tensor | None = None
     context: Tensor | None = None
     context_mask: Tensor | None = None
     maps: Tensor | None = None
+    poses: Tensor | None = None
+    intrinsics: Tensor | None = None
 
 
 class ConditionModule(nn.Module):
@@ -48,7 +52,7 @@ class ConditionModule(nn.Module):
 class Condition:
     """Base of the configs. `port` is where the module's output goes, `part` the field of `Conditions` it reads.
 
-    `per_frame`: whether the output has a frame axis; `leads`: whether row `i` leads to frame `i + 1`, as an action does.
+    `per_frame`: whether the output has a frame axis; `leads`: whether row `i` leads to frame `i + 1`, as an action or a motion does.
     """
 
     port: ClassVar[Literal["modulation", "channels"]]

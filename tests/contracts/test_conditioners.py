@@ -8,23 +8,28 @@ import pytest
 import torch
 
 from armillary import conditioning, worlds
-from armillary.conditioning import CONDITIONERS, ActionCondition, FramesCondition, TextCondition, attach
+from armillary.conditioning import CONDITIONERS, ActionCondition, CameraCondition, FramesCondition, TextCondition, attach
 from armillary.presets import from_json, to_json
 from armillary.types import ActionSpec, Batch, Conditioning
 from armillary.worlds.base import Setting, TokenizerRef
 from armillary.worlds.diffusion.dit import DiTConfig
 from armillary.worlds.diffusion.unet import UNetConfig
-from armillary.worlds.diffusion.world import LIVE, PUBLISHED, DiffusionConfig
+from armillary.worlds.diffusion.world import CAUSAL, LIVE, PUBLISHED, DiffusionConfig
 
 SPEC = ActionSpec(("x", "y"), ("1", "1"), "world", 10.0, "delta", (-1.0, -1.0), (1.0, 1.0))
 EXAMPLES = {
     "text": TextCondition(dim=6, hidden=16),
     "frames": FramesCondition(3, hidden=8),
     "action": ActionCondition(SPEC, hidden=16),
+    "camera": CameraCondition((64, 64), shift=0.1, turn=0.1, lens=(60.0, 60.0, 32.0, 32.0), hidden=8),
 }
+CAUSAL_DIT = DiTConfig(
+    24, 1, 2, lora=8, patch=1, given=False, padding=False, absolute=False, base_fps=0.0, causal=True, window=3
+)
 WORLDS = {
     "unet": DiffusionConfig(UNetConfig(16, 16, 1, 1, 2, 32), LIVE, past=2),
     "dit": DiffusionConfig(DiTConfig(24, 1, 2, lora=8, limit=(8, 8, 8)), PUBLISHED, past=1, clip=4),
+    "causal": DiffusionConfig(CAUSAL_DIT, CAUSAL, past=2, clip=4),
 }
 
 
@@ -45,19 +50,30 @@ def base(kind: str):
     return world
 
 
+def path(frames: int, turn: float = 0.1) -> torch.Tensor:
+    """A camera that goes ahead and turns: `2 frames 4 4`."""
+    yaw = turn * torch.arange(frames)
+    pose = torch.eye(4).expand(frames, 4, 4).clone()
+    pose[:, 0, 0], pose[:, 0, 2], pose[:, 2, 0], pose[:, 2, 2] = yaw.cos(), yaw.sin(), -yaw.sin(), yaw.cos()
+    pose[:, 2, 3] = 0.1 * torch.arange(frames)
+    return pose.expand(2, -1, -1, -1)
+
+
 GIVEN = draw(2, 4, 2, 8, 8)
 SAID = {
     "text": Conditioning(context=draw(2, 5, 6, seed=4)),
     "frames": Conditioning(),
     "action": Conditioning(actions=draw(2, 3, 2, seed=3)),
+    "camera": Conditioning(poses=path(4)),
 }
 OTHERS = {
     "text": Conditioning(context=draw(2, 5, 6, seed=6)),
     "frames": Conditioning(),
     "action": Conditioning(actions=draw(2, 3, 2, seed=7)),
+    "camera": Conditioning(poses=path(4, -0.1)),
 }
 MAPS = draw(2, 3, 3, 8, 8, seed=5)
-BATCH = Batch(latents=draw(2, 4, 4, 8, 8), actions=draw(2, 4, 2, seed=3), context=draw(2, 5, 6, seed=4))
+BATCH = Batch(latents=draw(2, 4, 4, 8, 8), actions=draw(2, 4, 2, seed=3), context=draw(2, 5, 6, seed=4), poses=path(4))
 BATCH_MAPS = draw(2, 3, 4, 8, 8, seed=5)
 
 

@@ -9,6 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from armillary.conditioning import ActionCondition, Conditions
+from armillary.types import ActionSpec
+from armillary.worlds.diffusion.common import Ports
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
 from armillary.worlds.diffusion.published import empty_network
 from armillary.worlds.diffusion.published_keys import BESIDE, from_published, key_map
@@ -65,6 +68,27 @@ def test_actions_move_the_shared_vector(shared_data):
     theirs = t["outputs/out_fps5"]
     assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-5
     assert (network(x["x"], x["timesteps"], x["crossattn_emb"], **given) - theirs).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_actions_come_in_by_the_port(shared_data):
+    """The published action network as an attached condition, and the network without one of its own: the same numbers."""
+    t, _, network = recorded(shared_data, "dit_action_conditioned")
+    x = {k[7:]: v for k, v in t.items() if k.startswith("inputs/")}
+    assert network.action is not None
+    width, dim = x["action"].shape[-1], network.config.dim
+    spec = ActionSpec(("a",) * width, ("1",) * width, "gripper", 5.0, "delta", (-1.0,) * width, (1.0,) * width)
+    spec = dataclasses.replace(spec, mean=(0.0,) * width, std=(1.0,) * width)
+    module = ActionCondition(spec, hidden=4 * dim).build(Ports(modulation=3 * dim, context=0, channels=dim, patch=2))
+    module.load_state_dict(
+        {f"{ours}.{p}": getattr(network.action[i], p) for ours, i in (("up", 0), ("down", 2)) for p in ("weight", "bias")}
+    )
+    network.action = None
+    said = module(Conditions(actions=x["action"]))
+    given = {"given": x["condition_video_input_mask"], "padding": x["padding_mask"], "fps": torch.full((2,), 5.0)}
+    ours = network(x["x"], x["timesteps"], x["crossattn_emb"], modulation=said.expand(-1, 2, -1), **given)
+    theirs = t["outputs/out_fps5"]
+    assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize(
