@@ -105,6 +105,8 @@ def _cut(names: list[str], size: int, own: int, first: bool) -> Callable[..., An
         if isinstance(value, tuple):
             return tuple(piece(v, name) for v in value)
         axis = FRAME_AXIS.get(name)
+        if name == "context" and value is not None and value.ndim == 4:
+            raise BadInput("Views that each read a text of their own cannot be spread over processes: leave parallel.context at 1.")
         if value is None or axis is None or (name == "x" and not first):
             return value
         if not isinstance(value, Tensor):

@@ -16,12 +16,14 @@ noise level (`c_noise` of `b t`), and from 2.5 on brings a wide text token down 
 Ours: `causal` lets a frame look at itself and at earlier frames only. A frame's keys and values then do not depend on what comes, so that
 they may be kept (`FrameCache`) and one further frame costs one frame. `causal.py` makes a world of it.
 
-    b batch   c channel   t frame   h w cell, then patch   n token = t h w   s text token   d width   m head
+Several views ride on the frame axis as `(v t)`. Every token looks at all views; positions are those within a view; text of `b v s e` is
+read by each view for itself. Which view a token is of, only a condition at the `channels` port says.
+
+    b batch   c channel   v view   t frame   h w cell, then patch   n token = v t h w   s text token   d width   m head
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +37,7 @@ from armillary.nn.attention import FrameCache, attend, block_causal
 from armillary.nn.norm import RMSNorm
 from armillary.nn.rope import apply_rope, rope_tables
 from armillary.types import Grid
+from armillary.worlds.diffusion.positions import Absolute, sincos, sinusoid
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class DiTConfig:
     given: with a plane that marks the frames that are given (video to world); padding: with a plane that marks padded pixels.
     patch: cells of the latent, along h and w, that make a token.
     ratios: NTK stretch of the rotary positions (t, h, w).
-    absolute: with learned positions, for up to `limit` tokens along (t, h, w).
+    absolute: with learned positions, for up to `limit` tokens along (t, h, w); sincos: with sines and cosines in their place.
     base_fps: ticks of time a second; 0 counts frames whatever their rate.
     project: width that a text token is brought to, with a GELU, before blocks read it; 0 reads it as it is.
     action_level: an action also moves the sinusoid of the noise level, as in the published action world.
@@ -61,6 +64,7 @@ class DiTConfig:
     patch: int = 2
     ratios: tuple[float, float, float] = (1.0, 1.0, 1.0)
     absolute: bool = True
+    sincos: bool = False
     limit: tuple[int, int, int] = (128, 120, 120)
     base_fps: float = 24.0
     project: int = 0
@@ -71,14 +75,8 @@ class DiTConfig:
     def __post_init__(self) -> None:
         if self.window < 0 or (self.window and not self.causal):
             raise BadInput(f"A window is a number of frames that a causal network looks back on; got window={self.window}.")
-
-
-def sinusoid(x: Tensor, dim: int) -> Tensor:
-    """`[cos, sin]` of `x` at rates from 1 down to 1/10000: `b` -> `b dim`."""
-    half = dim // 2
-    rates = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32, device=x.device) / half)
-    angle = x.float()[:, None] * rates
-    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+        if self.absolute and self.sincos:
+            raise BadInput("Positions are learned or sines and cosines: with sincos=true set absolute=false.")
 
 
 class AdaLN(nn.Module):
@@ -161,7 +159,9 @@ class Block(nn.Module):
         position: Tensor | None,
         look: Tensor | FrameCache | None = None,
     ) -> Tensor:
-        """x `b t (h w) d`; position, where there is one, `1 t (h w) d`; look: of self-attention."""
+        """x `b (v t) (h w) d`; context `b s e`, or `b v s e` where each view reads its own; position, where there is one,
+        `1 (v t) (h w) d`; look: of self-attention.
+        """
         t = x.shape[1]
         if position is not None:
             x = x + position
@@ -170,30 +170,16 @@ class Block(nn.Module):
         x = x + gate * rearrange(self.attn(y, rope=rope, look=look), "b (t n) d -> b t n d", t=t)
         if self.cross is not None and self.cross_mod is not None:
             shift, scale, gate = self.cross_mod(level, shared)
-            y = rearrange(modulated(x, shift, scale), "b t n d -> b (t n) d")
-            x = x + gate * rearrange(self.cross(y, context), "b (t n) d -> b t n d", t=t)
+            v = context.shape[1] if context is not None and context.ndim == 4 else 1
+            y = rearrange(modulated(x, shift, scale), "b (v t) n d -> (b v) (t n) d", v=v)
+            told = context.flatten(0, 1) if context is not None and context.ndim == 4 else context
+            x = x + gate * rearrange(self.cross(y, told), "(b v) (t n) d -> b (v t) n d", v=v, t=t // v)
         shift, scale, gate = self.mlp_mod(level, shared)
         return x + gate * self.mlp(modulated(x, shift, scale))
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
-
-
-class Absolute(nn.Module):
-    """A learned vector for each index of each axis; summed over axes and divided by its RMS."""
-
-    def __init__(self, dim: int, limit: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.t, self.h, self.w = (nn.Parameter(torch.randn(n, dim) * 0.02) for n in limit)
-
-    def forward(self, grid: Grid, start: int = 0) -> Tensor:
-        """`1 t (h w) d`, of frames from `start` on."""
-        total = (
-            self.t[start : start + grid.t, None, None] + self.h[None, : grid.h, None] + self.w[None, None, : grid.w]
-        )  # t h w d
-        size = torch.linalg.vector_norm(total.float(), dim=-1, keepdim=True) / math.sqrt(total.shape[-1])
-        return rearrange(total / (size + 1e-6).to(total.dtype), "t h w d -> 1 t (h w) d")
 
 
 def _acted(action_dim: int, dim: int, out: int) -> nn.Sequential:
@@ -245,18 +231,20 @@ class DiT(nn.Module):
         modulation: Tensor | None = None,
         channels: Tensor | None = None,
         past: Sequence[FrameCache] | None = None,
+        views: int = 1,
     ) -> Tensor:
         """One evaluation.
 
         Args:
             noisy: `b c t h w`, already scaled by `c_in`; c_noise: `b`, or `b t` for frames of different levels.
-            context: `b s text_dim`, zeros where there is no text.
+            context: `b s text_dim`, zeros where there is no text; `b v s text_dim` for a text of each view.
             given: `b 1 t h w`, 1 on frames that are given; padding: `b 1 H W` in pixels or cells, 1 where the picture was padded.
             actions: `b t a`, normalised, the one that leads to each frame; has_action: `b t`, 0 where there is none.
             fps: `b`, one rate for the whole batch; `None` counts frames (a still image).
             modulation: `b 3d` or `b t 3d`, port, added to the shared vector.
             channels: `b d t h/p w/p`, port, added to the embedded latent (what more input channels would add).
             past: of a causal network that is given one frame: what it looks back on, one for each block (`caches`).
+            views: how many ride on `t`, here and in every other argument.
 
         Returns:
             `b c t h w`.
@@ -270,7 +258,7 @@ class DiT(nn.Module):
         if past is not None and (not cfg.causal or t != 1):
             raise BadInput(f"A past goes with one frame of a causal network; got {t} frames, causal={cfg.causal}.")
         start = past[0].kept if past else 0
-        grid = self.grid(t, h, w, start)
+        grid = self.grid(t, h, w, start, views)
         x = self.embed(noisy, given, padding, channels)
         level, shared = self.levels(x, c_noise, actions, has_action, modulation)
         rope = rope_tables(
@@ -282,7 +270,7 @@ class DiT(nn.Module):
             start=start,
             device=x.device,
         )
-        position = self.absolute(grid, start) if self.absolute is not None else None
+        position = self.position(grid, start, x.device)
         if self.text_dim and context is None:
             context = x.new_zeros(b, 1, self.text_dim)
         if self.project is not None and context is not None:
@@ -298,12 +286,21 @@ class DiT(nn.Module):
         """An empty past, to be filled one frame at a time."""
         return [FrameCache(self.config.window) for _ in self.blocks]
 
-    def grid(self, t: int, h: int, w: int, start: int = 0) -> Grid:
-        """The tokens of a latent of that many frames (from `start` on), rows and columns of cells; raises as `forward` does."""
+    def position(self, grid: Grid, start: int, device: torch.device) -> Tensor | None:
+        """What is added before every block, `1 (v t) (h w) d`."""
+        if self.absolute is not None:
+            return self.absolute(grid, start)
+        return sincos(self.config.dim, grid, start, device) if self.config.sincos else None
+
+    def grid(self, t: int, h: int, w: int, start: int = 0, views: int = 1) -> Grid:
+        """The tokens of a latent of that many frames (of `views`, from `start` on), rows and columns of cells; raises as `forward`."""
         cfg, p = self.config, self.config.patch
         if h % p or w % p:
             raise BadInput(f"Latents of {h} by {w} cells are not tiled by patches of {p}.")
-        grid = Grid(1, t, h // p, w // p)
+        if views < 1 or t % views or (views > 1 and cfg.causal):
+            what = "a causal network takes one view" if cfg.causal else "each has as many frames"
+            raise BadInput(f"{views} views do not ride on {t} latent frames: {what}.")
+        grid = Grid(views, t // views, h // p, w // p)
         if self.absolute is not None and (start + grid.t > cfg.limit[0] or grid.h > cfg.limit[1] or grid.w > cfg.limit[2]):
             raise BadInput(
                 f"This network knows positions for {cfg.limit} tokens (t, h, w); got {(start + grid.t, grid.h, grid.w)}."

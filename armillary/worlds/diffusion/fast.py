@@ -30,7 +30,7 @@ LARGE = 500_000_000  # parameters
 
 @dataclass(frozen=True)
 class Read:
-    """Text as the blocks read it: keys and values `b m s d` of each."""
+    """Text as the blocks read it: keys and values `b m s d` of each; `(b v)` where each view reads its own."""
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
@@ -77,11 +77,12 @@ class FastDiT:
         return whole, gains[0], gains[1]
 
     def read(self, context: Tensor | None, b: int, like: Tensor) -> Read | None:
-        """What the blocks take from text `b s e`; none given is one token of zeros, as in the network."""
+        """What the blocks take from text `b s e` or `b v s e`; none given is one token of zeros, as in the network."""
         net = self.network
         if not net.text_dim:
             return None
         context = like.new_zeros(b, 1, net.text_dim) if context is None else context
+        context = context.flatten(0, 1) if context.ndim == 4 else context
         if net.project is not None:
             context = F.gelu(net.project(context))
         keys, values = [], []
@@ -99,7 +100,7 @@ class FastDiT:
             cos, sin = rope_tables(grid, self.width, ratios=c.ratios, fps=rate, base_fps=c.base_fps, device=like.device)
             half = self.width // 2
             turns = torch.complex(cos[:, :half].contiguous(), sin[:, :half].contiguous())
-            position = self.network.absolute(grid) if self.network.absolute is not None else None
+            position = self.network.position(grid, 0, like.device)
             self._tables = {key: (turns, position)}
         return self._tables[key]
 
@@ -116,12 +117,13 @@ class FastDiT:
         fps: Tensor | None = None,
         modulation: Tensor | None = None,
         channels: Tensor | None = None,
+        views: int = 1,
     ) -> Tensor:
         """See `DiT.forward`; `context` may have been read beforehand."""
         net, c = self.network, self.network.config
         b, _, t, h, w = noisy.shape
         p = c.patch
-        grid = net.grid(t, h, w)
+        grid = net.grid(t, h, w, views=views)
         x = net.embed(noisy, given, padding, channels)
         level, shared = net.levels(x, c_noise, actions, has_action, modulation)
         turns, position = self._at(grid, net.rate(fps), x)
@@ -157,10 +159,11 @@ class FastDiT:
         if told is not None:
             cross: Attention = block.cross  # type: ignore[assignment]
             shift, scale, gate = _levels(block.cross_mod, level, shared)  # type: ignore[arg-type]
-            y = _product(_modulated(x, shift, scale).flatten(1, 2), cross.q.weight).unflatten(-1, (m, -1))
+            y = _product(_modulated(x, shift, scale).flatten(1, 2), cross.q.weight)
+            y = y.reshape(len(told.keys[i]), -1, m, self.width)  # of each view, where it reads its own
             q = F.rms_norm(y, (self.width,), cross.norm_q.weight, EPS).transpose(1, 2)
             y = _product(rearrange(attend(q, told.keys[i], told.values[i]), "b m n d -> b n (m d)"), cross.out.weight)
-            x = torch.addcmul(x, gate, y.unflatten(1, (t, -1)))
+            x = torch.addcmul(x, gate, y.reshape(len(x), t, -1, y.shape[-1]))
         shift, scale, gate = _levels(block.mlp_mod, level, shared)
         y = F.gelu(_product(_modulated(x, shift, scale), block.mlp.up.weight))
         return torch.addcmul(x, gate, _product(y, block.mlp.down.weight))
