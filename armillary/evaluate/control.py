@@ -6,8 +6,12 @@ Three questions, each with its own chance level:
   different seeds? The two dreams that differ in actions also differ in seed, so that a world deaf to actions has a ratio of exactly 1.
 * *Own truth.* Is the dream under an episode's own actions nearer to what really happened than the dream under another episode's? Chance
   is one half.
-* *Path.* With a simulator at hand: is the dreamed tip nearer to the path that the swapped actions command than to the path of the
-  episode's own, wherever the two are more than 4 px apart? Chance is one half.
+* *Path.* With a simulator at hand: is the dreamed tip nearer to the path that the other actions command than to the path of the
+  episode's own, wherever the two are more than 4 px apart? Chance is one half. On real data a probe (`probe.py`) stands in: is what it
+  reads in the dream nearer to the actions that were commanded than to the episode's own, wherever these differ?
+
+The other actions are another episode's (`swapped`), none (`null`), the own ones backwards (`reversed`) and half as large (`scaled`). The
+verdict rests on the swapped ones; of the others a world may not do the opposite: where clearly less than half follows, it is deaf to that.
 
 Differences are mean absolute grey levels (0..255) over all pixels and dreamed frames.
 """
@@ -22,6 +26,7 @@ import numpy as np
 from armillary import sims
 from armillary.errors import BadInput
 from armillary.evaluate import objects
+from armillary.evaluate.probe import Probe, reading
 from armillary.evaluate.rollouts import Dream, Setup
 from armillary.evaluate.stats import Estimate, estimate, estimate_ratio, median, share
 from armillary.progress import Progress
@@ -37,12 +42,19 @@ CHANCE_SHARE = 0.5
 FEWEST = 6  # judgements: fewer cannot beat chance at 95 %
 APART_PX = 4.0  # of a 64-pixel image
 ALIKE = 0.02  # of the action range: nearer action sequences than this are no test
-VARIANTS = ("swapped", "null", "reversed")
+VARIANTS = ("swapped", "null", "reversed", "scaled")
+SCALE = 0.5
+UNLIKE = 0.5  # of a deviation, root mean square over what a probe can tell: nearer actions than this are no test of it
 
 
 def null_actions(spec: ActionSpec, actions: np.ndarray) -> np.ndarray:
     """Doing nothing: zeros for a delta spec; for an absolute one, holding the first command."""
     return np.zeros_like(actions) if spec.mode == "delta" else np.repeat(actions[:1], len(actions), axis=0)
+
+
+def scaled_actions(spec: ActionSpec, actions: np.ndarray, by: float = SCALE) -> np.ndarray:
+    """Half of every command of a delta spec; of an absolute one, half of the way from the first command."""
+    return actions * by if spec.mode == "delta" else actions[:1] + by * (actions - actions[:1])
 
 
 def sim_twin(episode: Episode, actions: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,24 +90,28 @@ def evaluate_control(
     size: int = 64,
     camera: str = "front",
     twin: Twin | None = None,
+    probe: Probe | None = None,
     seed: int = 0,
     truth_size: int = objects.TRUTH_SIZE,
     watch: Callable[[Episode, np.ndarray, dict[str, np.ndarray]], None] | None = None,
     title: str = "Control: does the world follow its actions?",
 ) -> Report:
-    """Dream each episode under its own actions (two seeds), another episode's, none, and its own reversed.
+    """Dream each episode under its own actions (two seeds), another episode's, none, and its own reversed and halved.
 
     Args:
         dream: see `rollouts.Dream`.
         episodes: at least two, of one action spec.
         steps: frames to dream; a multiple of the tokenizer's `temporal`.
-        twin: the simulator replayed with other actions (see `Twin`); without it the path question is not asked.
+        twin: the simulator replayed with other actions (see `Twin`); probe: reads actions in frames. Without either the path question is
+            not asked.
         watch: told (episode, truth, {variant: dreamed frames}) for showing.
 
     Returns:
-        Report whose `metrics` hold `verdict` and `why`; `floor` (grey levels between seeds); `variants`: {swapped, null, reversed:
-        {`difference`, `ratio`, `louder`: share of episodes above their own floor, `n`}}; `own_truth` (a share); `path` (share of
-        frames nearer the commanded path, error to it and separation by step) or None; `null_drift_px`: {step: median} of the tip.
+        Report whose `metrics` hold `verdict` and `why`; `floor` (grey levels between seeds); `variants`: {swapped, null, reversed, scaled:
+        {`difference`, `ratio`, `louder`: share of episodes above their own floor, `n`, `follows`: share of frames nearer to what was
+        commanded, or None}}; `own_truth` (a share); `path` (of the swapped: share of frames nearer the commanded path, error to it and
+        separation by step) or None; `judge`: who said so, `simulator`, `probe` or empty; `probe`: its skill by component;
+        `null_drift_px`: {step: median} of the tip.
 
     Raises:
         BadInput: fewer than two usable episodes, or a world without actions.
@@ -113,9 +129,10 @@ def evaluate_control(
     with Progress("control", total=len(kept)) as bar:
         for i, episode in enumerate(kept):
             other = kept[(i + 1) % len(kept)]
-            rows.append(_row(dream, setup, episode, other, seed + 2 * i, twin, watch))
+            rows.append(_row(dream, setup, episode, other, seed + 2 * i, twin, probe, watch))
             bar.advance()
-    metrics = _summary(rows, steps)
+    metrics = _summary(rows, steps, APART_PX if twin is not None else UNLIKE)
+    metrics |= {"judge": "simulator" if twin else "probe" if probe else "", "probe": reading(probe, spec.names)}
     verdict, why = judge(metrics)
     metrics = {"verdict": verdict, "why": why, "episodes": len(kept), "steps": steps, "past": past, "seed": seed, **metrics}
     notes = [
@@ -123,7 +140,11 @@ def evaluate_control(
         f"95 % interval reaches {CHANCE_RATIO} (1 is seed noise; the noise counts as at least {NOISE_FLOOR} grey levels), or when the "
         f"share that follows is not above one half at 95 %.",
     ]
-    if twin is None:
+    if probe is not None and twin is None:
+        notes.append(
+            f"A probe that tells {int(probe.trusted.sum())} of {spec.dim} components of an action on held-out truth judges what was done."
+        )
+    elif twin is None:
         notes.append("No simulator twin was given: whether the tip takes the commanded path was not asked.")
     if short:
         notes.append(f"{len(short)} episodes were too short and are left out.")
@@ -141,13 +162,19 @@ def _row(
     other: Episode,
     seed: int,
     twin: Twin | None,
+    probe: Probe | None,
     watch: Callable[..., None] | None,
 ) -> dict[str, Any]:
     truth, text = setup.frames(episode), setup.text(episode)
     given, own = truth[: setup.past], setup.actions(episode)
     theirs = setup.actions(other)
     assert own is not None and theirs is not None  # the spec has a width
-    variants = {"swapped": theirs, "null": null_actions(episode.spec, own), "reversed": own[::-1].copy()}
+    variants = {
+        "swapped": theirs,
+        "null": null_actions(episode.spec, own),
+        "reversed": own[::-1].copy(),
+        "scaled": scaled_actions(episode.spec, own),
+    }
     made = {
         "own": setup.dream(dream, given, own, text, seed),
         "own, other seed": setup.dream(dream, given, own, text, seed + 1),
@@ -167,20 +194,40 @@ def _row(
         "error_swapped": _apart(future, made["swapped"]),
     }
     scene = objects.Scene.read(episode.truth, setup.size, setup.truth_size)
-    if scene is None or scene.tip is None:
-        return row
-    tracker = scene.learn(truth)
-    row["null_drift"] = _drift(tracker, given, made["null"], scene.scale)
-    if twin is not None and np.isfinite(row["difference"]["swapped"]):
-        # One action a frame, the last only so that a twin which looks before it acts sees as many frames.
-        whole = np.concatenate([episode.actions[: setup.past - 1], theirs, theirs[-1:]])
-        path = np.asarray(twin(episode, whole)["tip_px"], np.float64)[: setup.length] * scene.scale
-        if len(path) < setup.length or np.abs(path[: setup.past] - scene.tip[: setup.past]).max() > 0.5 * scene.scale:
-            raise BadInput(
-                f"The twin of episode {episode.id} does not begin as the episode did, so that it shows another world."
-            )
-        row["path"] = _path(tracker, made["swapped"], scene, path, setup.past)
+    told = [n for n in variants if np.isfinite(row["difference"][n])]
+    if scene is not None and scene.tip is not None:
+        tracker = scene.learn(truth)
+        row["null_drift"] = _drift(tracker, given, made["null"], scene.scale)
+        if twin is not None:
+            row["path"] = {
+                n: _path(tracker, made[n], scene, _commanded(episode, setup, variants[n], scene, twin), setup.past)
+                for n in told
+            }
+    if twin is None and probe is not None and probe.trusted.any():
+        row["path"] = {n: _read(probe, given, made[n], own, variants[n]) for n in told}
     return row
+
+
+def _commanded(episode: Episode, setup: Setup, actions: np.ndarray, scene: objects.Scene, twin: Twin) -> np.ndarray:
+    """Where the simulator's tip goes under other actions, px `past + steps 2`."""
+    # One action a frame, the last only so that a twin which looks before it acts sees as many frames.
+    whole = np.concatenate([episode.actions[: setup.past - 1], actions, actions[-1:]])
+    path = np.asarray(twin(episode, whole)["tip_px"], np.float64)[: setup.length] * scene.scale
+    assert scene.tip is not None
+    if len(path) < setup.length or np.abs(path[: setup.past] - scene.tip[: setup.past]).max() > 0.5 * scene.scale:
+        raise BadInput(f"The twin of episode {episode.id} does not begin as the episode did, so that it shows another world.")
+    return path
+
+
+def _read(probe: Probe, given: np.ndarray, dreamed: np.ndarray, own: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
+    """As `_path`, of what the probe reads in each step; in deviations, root mean square over the components it can tell."""
+    trusted = probe.trusted
+    seen = probe.read(np.concatenate([given[-1:], dreamed]))
+
+    def off(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.square(((a - b) / probe.std)[:, trusted]).mean(1))
+
+    return {"to_commanded": off(seen, asked), "to_own": off(seen, own), "apart": off(own, asked)}
 
 
 def _drift(tracker: objects.ColourTracker, given: np.ndarray, dreamed: np.ndarray, scale: float) -> np.ndarray:
@@ -203,8 +250,10 @@ def _path(
     }
 
 
-def _summary(rows: list[dict[str, Any]], steps: int) -> dict[str, Any]:
+def _summary(rows: list[dict[str, Any]], steps: int, limit: float) -> dict[str, Any]:
     floor = np.array([r["floor"] for r in rows])
+    shown = [h for h in (1, 8, 16, 28) if h <= steps]
+    paths = {name: [r["path"][name] for r in rows if name in r.get("path", {})] for name in VARIANTS}
     variants = {}
     for name in VARIANTS:
         difference = np.array([r["difference"][name] for r in rows])
@@ -214,16 +263,16 @@ def _summary(rows: list[dict[str, Any]], steps: int) -> dict[str, Any]:
             "ratio": estimate_ratio(difference, floor, NOISE_FLOOR),
             "louder": share((difference > np.maximum(floor, NOISE_FLOOR)) & tested, tested),
             "n": int(tested.sum()),
+            "follows": (_path_summary(paths[name], shown, limit) or {}).get("follows"),
         }
     tested = np.array([np.isfinite(r["difference"]["swapped"]) for r in rows])
     nearer = np.array([np.sign(r["error_swapped"] - r["error_own"]) / 2 + 0.5 for r in rows])  # a tie is half
-    shown = [h for h in (1, 8, 16, 28) if h <= steps]
     drifts = [r["null_drift"] for r in rows if "null_drift" in r]
     return {
         "floor": estimate(floor),
         "variants": variants,
         "own_truth": share(nearer * tested, tested),
-        "path": _path_summary([r["path"] for r in rows if "path" in r], shown),
+        "path": _path_summary(paths["swapped"], shown, limit),
         "null_drift_px": {str(h): median([d[h - 1] for d in drifts]) for h in shown} if drifts else None,
         "per_episode": [
             {k: r[k] for k in ("id", "floor", "error_own", "error_swapped")}
@@ -233,11 +282,11 @@ def _summary(rows: list[dict[str, Any]], steps: int) -> dict[str, Any]:
     }
 
 
-def _path_summary(paths: list[dict[str, np.ndarray]], shown: list[int]) -> dict[str, Any] | None:
+def _path_summary(paths: list[dict[str, np.ndarray]], shown: list[int], limit: float) -> dict[str, Any] | None:
     if not paths:
         return None
     # A lost tip follows nothing, so it is not judged, and it is counted.
-    apart = [p["apart"] > APART_PX for p in paths]
+    apart = [p["apart"] > limit for p in paths]
     judged = [a & np.isfinite(p["to_commanded"]) for a, p in zip(apart, paths)]
     follows = [(p["to_commanded"] < p["to_own"]) & j for j, p in zip(judged, paths)]
     return {
@@ -263,4 +312,13 @@ def judge(metrics: Mapping[str, Any]) -> tuple[str, str]:
     if following["mean"] is None or following["n"] < FEWEST:
         return OPEN, f"{said}; only {following['n']} judgements on {name}, {FEWEST} at least are wanted."
     said += f"; nearer to {name} in {100 * following['mean']:.0f} % of {following['n']} (95 %: {100 * following['low']:.0f} % or more)"
-    return (FOLLOWS if following["low"] > CHANCE_SHARE else BLIND), said + "."
+    if following["low"] <= CHANCE_SHARE:
+        return BLIND, said + "."
+    for variant, found in metrics["variants"].items():
+        heard = found.get("follows")
+        if heard and heard["n"] >= FEWEST and heard["high"] < CHANCE_SHARE:
+            return (
+                BLIND,
+                f"{said}; but deaf to {variant} actions: nearer to them in {100 * heard['mean']:.0f} % of {heard['n']}.",
+            )
+    return FOLLOWS, said + "."

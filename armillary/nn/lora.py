@@ -107,7 +107,7 @@ def attach(model: nn.Module, rank: int, alpha: float | None = None, targets: Seq
                 f"{pattern!r} names no linear layer or convolution of this {type(model).__name__}. It has {some}, ..."
             )
     names = tuple(n for n in there if any(fnmatchcase(n, pattern) for pattern in targets))
-    return _put(model, LoraConfig(rank, float(rank if alpha is None else alpha), names))
+    return put(model, LoraConfig(rank, float(rank if alpha is None else alpha), names))
 
 
 def candidates(model: nn.Module) -> dict[str, nn.Module]:
@@ -121,7 +121,12 @@ def _weight(layer: nn.Module) -> Tensor:
     return weight
 
 
-def _put(model: nn.Module, config: LoraConfig) -> LoraConfig:
+def put(model: nn.Module, config: LoraConfig) -> LoraConfig:
+    """Put adapters on exactly the layers that a config names; from then on they alone are trained.
+
+    Raises:
+        BadInput: a layer that is not there, or has an adapter.
+    """
     there = candidates(model)
     if missing := [name for name in config.layers if name not in there]:
         raise BadInput(f"This {type(model).__name__} has no layer {missing[0]!r} that an adapter could be put on.")
@@ -250,6 +255,6 @@ def load(folder: str | Path, model: nn.Module, base: Base) -> Base:
             f"{kept.path} is an adapter of {theirs.name!r} ({theirs.sha256[:12]}); "
             f"this is {base.name or 'unsaved'!r} ({base.sha256[:12] or 'no sha256'})."
         )
-    _put(model, from_json(LoraConfig, kept.config))
+    put(model, from_json(LoraConfig, kept.config))
     load_state(model, kept.tensors)
     return Base(str(folder), kept.sha256)
