@@ -11,6 +11,8 @@ from armillary.conditioning.base import Condition, Conditions
 from armillary.conditioning.camera import CameraCondition
 from armillary.conditioning.frames import FramesCondition
 from armillary.conditioning.text import TextCondition
+from armillary.conditioning.trajectory import TrajectoryCondition, onward
+from armillary.conditioning.views import ViewsCondition
 from armillary.errors import lookup
 
 # Name -> its config; `CONDITIONERS[name](...).build(ports)` is the module.
@@ -19,6 +21,8 @@ CONDITIONERS: dict[str, type[Condition]] = {
     "frames": FramesCondition,
     "action": ActionCondition,
     "camera": CameraCondition,
+    "views": ViewsCondition,
+    "trajectory": TrajectoryCondition,
 }
 
 
@@ -40,8 +44,11 @@ __all__ = [
     "Conditions",
     "FramesCondition",
     "TextCondition",
+    "TrajectoryCondition",
+    "ViewsCondition",
     "attach",
     "condition",
     "load",
+    "onward",
     "save",
 ]

@@ -83,9 +83,19 @@ class Attached(nn.Module):
         """
         if not self.configs:
             return self.world(batch, rng)
-        said = Conditions(batch.actions, batch.context, batch.context_mask, maps, batch.poses, batch.intrinsics)
-        frames = batch.latents.shape[2] if batch.latents is not None else 0
-        ports = self._ports(said, frames, begins=True)
+        frames = batch.grid.t if batch.latents is not None else 0
+        said = Conditions(
+            batch.actions,
+            batch.context,
+            batch.context_mask,
+            maps,
+            batch.poses,
+            batch.intrinsics,
+            views=batch.views,
+            trajectory=batch.trajectory,
+            frames=self._clip(frames),
+        )
+        ports = self._ports(said, frames, begins=True, rng=rng)
         return self.world(self._without_attached(batch), rng, ports=ports)
 
     def extend(
@@ -101,10 +111,29 @@ class Attached(nn.Module):
         """As the world's own; `conditioning.actions`, `.context` and `.poses` go to the attached conditions (too).
 
         Args:
-            maps: `b c frames h w`, one for each further frame, where a condition reads maps.
+            maps: `b c (v frames) h w`, one for each further frame, where a condition reads maps.
         """
-        c = conditioning
-        said = Conditions(c.actions, c.context, c.context_mask, maps, c.poses, c.intrinsics)
+        c, have = conditioning, given.shape[2] // conditioning.views
+        have = min(have, getattr(self.config, "past", have))
+        context, mask = (
+            x if x is None or x.ndim < 3 + i else x.flatten(1, 2) for i, x in ((1, c.context), (0, c.context_mask))
+        )
+        said = Conditions(
+            c.actions,
+            context,
+            mask,
+            maps,
+            c.poses,
+            c.intrinsics,
+            views=c.views,
+            trajectory=c.trajectory,
+            frames=self._clip(have + frames),
+        )
+        if c.trajectory is not None and self._clip(have + frames) > getattr(self.config, "clip", have + frames):
+            raise BadInput(
+                f"A trajectory is told as seen from a clip's first frame, and a clip of this world has {self.config.clip} latent frames; "
+                f"{have} are given and {frames} asked for. Go clip by clip, each with what is left of the way (`onward`)."
+            )
         if any(c.part == "actions" for c in self.configs.values()):
             wanted = (frames - (given.shape[2] == 0)) * self.tokenizer.temporal
             if said.actions is None or said.actions.shape[1] < wanted:
@@ -114,10 +143,19 @@ class Attached(nn.Module):
         return self.world.extend(
             given,
             frames,
-            dataclasses.replace(self._without_attached(conditioning), modulation=ports.modulation, channels=ports.channels),
+            dataclasses.replace(
+                self._without_attached(conditioning),
+                modulation=ports.modulation,
+                channels=ports.channels,
+                clip_channels=ports.clip_channels,
+            ),
             generator=generator,
             **sampling,
         )
+
+    def _clip(self, frames: int) -> int:
+        """Frames that are denoised together; 0 of a world that goes frame by frame and has no clips."""
+        return frames if getattr(getattr(self.world, "ports", None), "views", False) else 0
 
     def _without_attached(self, said: Any) -> Any:
         """A batch or conditioning as the bare world takes it."""
@@ -129,14 +167,20 @@ class Attached(nn.Module):
                 changes |= {"context": None, "context_mask": None}
         return dataclasses.replace(said, **changes)
 
-    def _ports(self, said: Conditions, frames: int, begins: bool) -> Conditioning:
-        """The sum at each port. `begins`: whether the first frame is one that nothing leads to."""
+    def _ports(self, said: Conditions, frames: int, begins: bool, rng: Generator | None = None) -> Conditioning:
+        """The sum at each port. `begins`: whether the first frame is one that nothing leads to; `rng`: in training, what is withheld."""
         sums: dict[str, Tensor] = {}
         for name, module in self.conditions.items():
             config = self.configs[name]
             assert isinstance(module, ConditionModule)
             out = module(said)
             if out is None:
+                continue
+            if rng is not None and (share := getattr(config, "dropout", 0.0)):
+                keep = torch.rand(len(out), generator=rng, device=rng.device) >= share
+                out = out * keep.to(out).view(-1, *(1,) * (out.ndim - 1))
+            if config.port == "channels" and not config.per_frame:
+                sums["clip"] = sums["clip"] + out if "clip" in sums else out
                 continue
             if config.port == "modulation" and not config.per_frame:
                 out = out[:, None].expand(-1, max(frames, 1), -1)
@@ -145,13 +189,14 @@ class Attached(nn.Module):
                 shape = list(out.shape)
                 shape[axis] = 1
                 out = torch.cat([out.new_zeros(shape), out], dim=axis)
-            if out.shape[axis] < frames:
+            wanted = frames * said.views if axis == 2 else frames  # channels have the views on their frame axis
+            if out.shape[axis] < wanted or (axis == 2 and said.views > 1 and out.shape[axis] != wanted):
                 if axis == 2 or not config.leads:
-                    raise BadInput(f"Condition {name!r} speaks of {out.shape[axis]} frames; {frames} are asked for.")
+                    raise BadInput(f"Condition {name!r} speaks of {out.shape[axis]} frames; {wanted} are asked for.")
                 out = torch.cat([out, torch.zeros_like(out[:, :1]).expand(-1, frames - out.shape[1], -1)], dim=1)
-            out = out.narrow(axis, 0, frames)
+            out = out.narrow(axis, 0, wanted)
             sums[config.port] = sums[config.port] + out if config.port in sums else out
-        return Conditioning(modulation=sums.get("modulation"), channels=sums.get("channels"))
+        return Conditioning(modulation=sums.get("modulation"), channels=sums.get("channels"), clip_channels=sums.get("clip"))
 
 
 def attach(world: Any, conditions: Mapping[str, Condition], train_world: bool = True) -> Attached:

@@ -31,6 +31,9 @@ class Conditions:
         maps: `b c t h w` at the latent's own grid, one a latent frame: a depth map, a goal's latent.
         poses: where the camera stands, camera-to-world `b t 4 4` (OpenCV) on the finest clock, from the last frame that is known on;
             intrinsics: `b t 3 3` of them, in pixels.
+        views: how many ride on `t` of latents and maps; repeats: `b v`, how often the frames of each were repeated.
+        trajectory: `b 64 3`, where the vehicle goes, as seen from the clip's first frame (see `Batch`).
+        frames: latent frames of the clip, of one view, given ones too; 0 where a world goes frame by frame.
     """
 
     actions: Tensor | None = None
@@ -39,6 +42,10 @@ class Conditions:
     maps: Tensor | None = None
     poses: Tensor | None = None
     intrinsics: Tensor | None = None
+    views: int = 1
+    repeats: Tensor | None = None
+    trajectory: Tensor | None = None
+    frames: int = 0
 
 
 class ConditionModule(nn.Module):
@@ -52,7 +59,8 @@ class ConditionModule(nn.Module):
 class Condition:
     """Base of the configs. `port` is where the module's output goes, `part` the field of `Conditions` it reads.
 
-    `per_frame`: whether the output has a frame axis; `leads`: whether row `i` leads to frame `i + 1`, as an action or a motion does.
+    `per_frame`: whether the output has a frame axis (without one, `channels` is `b d v t h w` for a whole clip, given frames too, with
+    axes of 1 where all are alike); `leads`: whether row `i` leads to frame `i + 1`, as an action or a motion does.
     """
 
     port: ClassVar[Literal["modulation", "channels"]]

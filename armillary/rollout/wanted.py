@@ -140,7 +140,7 @@ def _by_size(name: str) -> Wanted:
 def _of_shape(name: str, shape: Shape, config: Any = None) -> Wanted:
     """Of the published networks: the first generation on our tokenizer, the later ones on Wan 2.1's, which is not in this package."""
     config = config or config_of(shape, objective_of(shape.network, None))
-    pixels, first = (704, 1280), shape.network.absolute
+    pixels, first = (704, 1280), shape.network.absolute or shape.network.sincos
     ref = TokenizerRef("cv8x8x8" if first else "wan2.1", "", 8 if first else 4, 8, shape.channels, 0, pixels)
     frames = 1 if "image" in name else 121 if first else 93
     said = "t5" if shape.text_dim == 1024 else "qwen2.5-vl"

@@ -11,7 +11,7 @@ Weights stay in their file until they are used, so that memory holds them once. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from armillary.worlds.diffusion.published_keys import BESIDE, from_published, is
 from armillary.worlds.diffusion.published_member import (
     CLASS,
     MEMBERS,
+    PATCH,
     Shape,
     find_member,
     member_name,
@@ -33,6 +34,7 @@ from armillary.worlds.diffusion.published_member import (
     of_diffusers,
     shape_of,
 )
+from armillary.worlds.diffusion.published_views import parted
 
 DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
 
@@ -46,6 +48,7 @@ class PublishedWorld:
         shape: the network; `objective`: how it is sampled.
         tensors: the network's weights under our names, and `BESIDE` it what else was there; bit for bit and in their own precision.
         layout: that it was found in.
+        views: what several views and a trajectory add to the network, under the names of the conditions that take it (`published_views`).
     """
 
     path: Path
@@ -54,6 +57,7 @@ class PublishedWorld:
     objective: EDMConfig
     tensors: Mapping[str, Tensor]
     layout: str
+    views: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -148,7 +152,8 @@ def read_world(path: str | Path, size: str | Shape = "", hashed: bool = True) ->
             raise BadInput(f"{folder} holds {member_name(shape)}; it was said to be {member_name(said)}.")
         scheduler = folder.parent / "scheduler" / "scheduler_config.json"
     # Tensors that are missing or unknown are named before a size is doubted.
-    found = shape_of(tensors, layout, where)
+    tensors, views = parted(tensors, PATCH**2, where)
+    found = shape_of(tensors, layout, where, len(views["views.embedding.weight"]) if views else 0)
     ours = from_published(tensors, key_map(found.network, layout, actions=bool(found.action_dim)), where)
     shape = find_member(found, shape, where)
     own = empty_network(shape).state_dict()
@@ -158,4 +163,4 @@ def read_world(path: str | Path, size: str | Shape = "", hashed: bool = True) ->
             f"{where}: {len(wrong)} tensors of another shape; {k} is {tuple(ours[k].shape)}, wanted {tuple(own[k].shape)}."
         )
     hashes = tuple((f.name, sha256_file(f) if hashed else "") for f in (files[1:] or files))
-    return PublishedWorld(Path(path), hashes, shape, objective_of(shape.network, scheduler), ours, layout)
+    return PublishedWorld(Path(path), hashes, shape, objective_of(shape.network, scheduler), ours, layout, views)

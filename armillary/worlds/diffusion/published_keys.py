@@ -81,9 +81,6 @@ BESIDE = {"variance.freqs": "logvar.0.freqs", "variance.phases": "logvar.0.phase
 WRAPPERS = ("model.", "module.", "state_dict.", "network.", "net.")
 # Parts of published networks that this package has no place for, and what they are.
 FOREIGN = {
-    "view_embeddings": "several views at once (a driving sample)",
-    "repeat_frame_embedding": "several views at once (a driving sample)",
-    "traj_embeddings": "a trajectory",
     "augment_sigma_embedder": "the noise level of given frames",
     "img_context_proj": "pictures as context (Transfer 2.5)",
     "control": "control maps (Transfer)",

@@ -24,6 +24,8 @@ from armillary.worlds.diffusion.world import FLOW, PUBLISHED, DiffusionConfig
 CLASS = "CosmosTransformer3DModel"
 PATCH = 2  # of every one that was published
 _7B, _14B = (DiTConfig(4096, 28, 32, ratios=(2.0, 1.0, 1.0)), DiTConfig(5120, 36, 40, ratios=(2.0, 2.0, 2.0)))
+# The driving samples: positions are sines and cosines, views come by a condition (`published_views`).
+_VIEWS = replace(_7B, ratios=(1.0, 1.0, 1.0), absolute=False, sincos=True)
 _P2_2B = DiTConfig(2048, 28, 16, ratios=(1.0, 3.0, 3.0), absolute=False, base_fps=0.0)
 _P2_14B = replace(_P2_2B, dim=5120, layers=36, heads=40)
 _IMAGE = {"given": False, "ratios": (1.0, 4.0, 4.0)}
@@ -31,12 +33,13 @@ _IMAGE = {"given": False, "ratios": (1.0, 4.0, 4.0)}
 
 @dataclass(frozen=True)
 class Shape:
-    """A network with the widths that its config leaves to whoever builds it."""
+    """A network with the widths that its config leaves to whoever builds it; `views`: how many it was trained on, 0 for a plain one."""
 
     network: DiTConfig
     channels: int = 16
     text_dim: int = 1024
     action_dim: int = 0
+    views: int = 0
 
 
 # A member is a line. predict1 also stands for Cosmos-1.0-Diffusion; its 2.0 text-to-image nets stretch rows and columns further.
@@ -44,6 +47,8 @@ MEMBERS: dict[str, Shape] = {
     "predict1-7b-text2world": Shape(replace(_7B, given=False)),
     "predict1-7b-video2world": Shape(_7B),
     "predict1-7b-action": Shape(_7B, action_dim=7),
+    "predict1-7b-text2world-views": Shape(replace(_VIEWS, given=False), views=6),
+    "predict1-7b-video2world-views": Shape(_VIEWS, views=6),
     "predict1-14b-text2world": Shape(replace(_14B, given=False)),
     "predict1-14b-video2world": Shape(_14B),
     "predict2-2b-text2image": Shape(replace(_P2_2B, **_IMAGE)),
@@ -56,8 +61,11 @@ MEMBERS: dict[str, Shape] = {
 }
 
 
-def shape_of(tensors: Mapping[str, Tensor], layout: str, where: str) -> Shape:
+def shape_of(tensors: Mapping[str, Tensor], layout: str, where: str, views: int = 0) -> Shape:
     """What the tensors say, under the names of `layout`; rotary positions are left unstretched.
+
+    Args:
+        views: of a network that takes several, whose own part is taken out of `tensors` (`published_views.parted`).
 
     Raises:
         BadInput: when the widths are those of no such network.
@@ -99,11 +107,12 @@ def shape_of(tensors: Mapping[str, Tensor], layout: str, where: str) -> Shape:
         given=planes == 2,
         absolute=absolute,
         limit=limit,  # type: ignore[arg-type]
-        base_fps=24.0 if absolute else 0.0,
+        sincos=bool(views),
+        base_fps=24.0 if absolute or views else 0.0,
         project=size(f"{it['project']}.weight", 0) if project else 0,
         action_level=actions and "action_level" in it,
     )
-    return Shape(network, channels, text_dim, size(f"{it['action']}fc1.weight", 1) if actions else 0)
+    return Shape(network, channels, text_dim, size(f"{it['action']}fc1.weight", 1) if actions else 0, views)
 
 
 def bare(shape: Shape) -> Shape:
@@ -114,7 +123,8 @@ def bare(shape: Shape) -> Shape:
 def describe(shape: Shape) -> str:
     c = shape.network
     takes = ["given frames"] * c.given + [f"actions of {shape.action_dim}"] * bool(shape.action_dim)
-    place = "learned positions" if c.absolute else "rotary positions only"
+    takes += [f"{shape.views} views"] * bool(shape.views)
+    place = "learned positions" if c.absolute else "fixed positions" if c.sincos else "rotary positions only"
     with_what = f"with {' and '.join(takes)}" if takes else "text alone"
     return f"{c.layers} blocks of width {c.dim}, text of {shape.text_dim}, {place}, {with_what}"
 
@@ -234,7 +244,7 @@ def to_diffusers(shape: Shape) -> dict[str, Any]:
         BadInput: for one that it cannot build.
     """
     c = shape.network
-    if shape.action_dim or c.patch != PATCH or not c.padding or not shape.text_dim:
+    if shape.action_dim or c.patch != PATCH or not c.padding or not shape.text_dim or c.sincos:
         raise BadInput(f"diffusers has no class for this world: it is one of {describe(shape)}, with patches of {c.patch}.")
     frames, height, width = c.limit
     return DEFAULTS | {
@@ -261,7 +271,7 @@ def objective_of(network: DiTConfig, scheduler: Path | None) -> EDMConfig:
     Raises:
         BadInput: for a scheduler of the class that samples otherwise than ours.
     """
-    base = PUBLISHED if network.absolute else FLOW
+    base = PUBLISHED if network.absolute or network.sincos else FLOW
     if scheduler is None or not scheduler.is_file():
         return base
     record = read_json(scheduler)
@@ -275,9 +285,12 @@ def objective_of(network: DiTConfig, scheduler: Path | None) -> EDMConfig:
 
 
 def config_of(shape: Shape, objective: EDMConfig, columns: int = 0) -> DiffusionConfig:
-    """The world of that network: one latent picture, clips of 16 latent frames (predict1) or 24 (predict2), an action's few frames."""
-    image = not shape.network.given and not shape.network.absolute
-    acted = 2 if shape.network.absolute else 4
-    clip = 1 if image else acted if shape.action_dim else 16 if shape.network.absolute else 24
+    """The world of that network: one latent picture, clips of 16 latent frames (predict1; 8 of each of several views) or 24
+    (predict2), an action's few frames.
+    """
+    first = shape.network.absolute or shape.network.sincos  # generation
+    image = not shape.network.given and not first
+    acted = 2 if first else 4
+    clip = 1 if image else acted if shape.action_dim else 8 if shape.views else 16 if first else 24
     past = (1 if shape.action_dim else 2) if shape.network.given else 0
     return DiffusionConfig(shape.network, objective, past=past, text_dropout=0.0, clip=clip, columns=columns)

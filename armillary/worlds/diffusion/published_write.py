@@ -79,6 +79,11 @@ def write(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BadInput(f"{out} exists; name a new folder, nothing is overwritten.")
+    if world.views:
+        raise BadInput(
+            f"{world.path} takes {world.shape.views} views by conditions beside its network, which no folder here holds together with it. "
+            "Use read_world(...).network() with conditioning.attach, and .views for the conditions' weights."
+        )
     if layout == "armillary":
         return _write_ours(world, out, tokenizer or unnamed(world.shape), statistics)
     shape = world.shape
