@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from armillary.recipes import autoregressive, tabletop, tokenizers, videos
+from armillary.recipes import autoregressive, distill, tabletop, tokenizers, videos
 from armillary.train import RunConfig
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
@@ -12,6 +12,11 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "video-d4x8x8-tabletop": tabletop.video_d4x8x8,
     "unet-tabletop": tabletop.unet,
     "unet-tabletop-words": tabletop.unet_words,
+    "distill-unet": distill.unet,
+    "distill-words": distill.words,
+    "distill-clip": distill.clip,
+    "demo-distill-unet": distill.demo_unet,
+    "demo-distill-clip": distill.demo_clip,
     "ar-tabletop": tabletop.ar,
     "ar-tabletop-blocks": autoregressive.blocks,
     "ar-tabletop-heads": autoregressive.heads,

@@ -7,7 +7,6 @@ brings frames to the world's size, and extends them. It holds no guard; whoever 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from armillary.types import Conditioning
 from armillary.worlds import World
 from armillary.worlds.autoregressive.refine import Refiner, load_refiner
 from armillary.worlds.diffusion.causal import CausalWorld
+from armillary.worlds.diffusion.common import DiffusionWorld
 
 
 class Dreamer:
@@ -189,16 +189,17 @@ class Dreamer:
 
     def evaluations(self, known: int, frames: int, sampling: Mapping[str, Any]) -> int:
         """How many noise levels are gone through while `frames` latent frames are dreamt after `known`; of a diffusion world."""
-        takes = inspect.signature(self.world.extend).parameters
+        world = getattr(self.world, "world", self.world)  # what a condition is attached to
+        assert isinstance(world, DiffusionWorld)
 
         def said(name: str) -> int:
-            return int(sampling[name] if name in sampling else takes[name].default)
+            return world.number(name, sampling.get(name))
 
-        if isinstance(self.world, CausalWorld):
+        if isinstance(world, CausalWorld):
             return frames * said("steps")
-        if "first_steps" in takes:
+        if "first_steps" in world.usual:
             return (said("steps") if known else said("first_steps")) + (frames - 1) * said("steps")
-        clip, past = self.world.config.clip, self.world.config.past
+        clip, past = world.config.clip, world.config.past
         clips = done = 0
         while done < frames:
             done += min(max(1, clip - min(past, known + done)), frames - done)

@@ -120,7 +120,7 @@ def generate(
     verdicts += after
     guard.raise_if_blocked(verdicts)
 
-    worn = dreamer.world.adapters
+    worn, few = dreamer.world.adapters, getattr(dreamer.world.config, "few", None)
     sidecar = {
         "kind": "generated video",
         "world": {
@@ -128,6 +128,7 @@ def generate(
             "sha256": dreamer.world.sha256,
             "family": dreamer.world.family,
             **({"adapters": [{"name": Path(a.name).name, "sha256": a.sha256} for a in worn]} if worn else {}),
+            **({"distilled": few.record(steps)} if few is not None else {}),
         },
         "tokenizer": {"name": Path(dreamer.world.tokenizer.name).name, "sha256": dreamer.tokenizer.sha256},
         **({"refiner": {"name": dreamer.refiner.name, "sha256": dreamer.refiner.sha256}} if dreamer.refiner else {}),

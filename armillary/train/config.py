@@ -14,6 +14,7 @@ from armillary.parallel import config as parallel
 from armillary.parallel.config import ParallelConfig
 from armillary.presets import to_json
 from armillary.train.derived import HeadsRun, RefinerRun
+from armillary.train.distilled import DistillRun
 from armillary.train.meters import METERS
 from armillary.train.models import TokenizerRun, WorldRun
 from armillary.train.optim import OptimConfig
@@ -45,7 +46,7 @@ class RunConfig:
     """
 
     name: str
-    model: TokenizerRun | WorldRun | HeadsRun | RefinerRun
+    model: TokenizerRun | WorldRun | HeadsRun | RefinerRun | DistillRun
     data: DataConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
     rival: OptimConfig = field(default_factory=lambda: OptimConfig(lr=4e-4, betas=(0.5, 0.999), weight_decay=0.0))

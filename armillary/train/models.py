@@ -137,6 +137,11 @@ class WorldRun:
             if self.size:
                 raise BadInput("A world that goes on from another keeps its size: leave model.size empty.")
             world = self._grown(worlds.load(self.start), data)
+            if getattr(world.config, "few", None) is not None:
+                raise BadInput(
+                    f"World {self.start!r} is distilled to {world.config.few.told()} and answers where it lands, not what is likely; "
+                    f"go on from its teacher {world.config.few.teacher!r}."
+                )
             self._check_start(world, data)
             # Its own normalisers stay; the tokenizer may be one that only draws the same latents differently.
             world.setting = dataclasses.replace(world.setting, tokenizer=data.ref)

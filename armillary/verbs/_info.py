@@ -135,9 +135,17 @@ def _checkpoint(name: str) -> dict[str, Any]:
         "sha256": folder.sha256,
         "parameters": sum(t.numel() for t in folder.tensors.values()),
         "tensors": len(folder.tensors),
+        **_distilled(folder.config.get("few")),
         "config": dict(folder.config),
         **dict(folder.extra),
     }
+
+
+def _distilled(few: Any) -> dict[str, Any]:
+    from armillary.presets import from_json
+    from armillary.worlds.diffusion.few import Few
+
+    return {"distilled": from_json(Few, few).record()} if few else {}
 
 
 def _published(path: Path) -> dict[str, Any]:

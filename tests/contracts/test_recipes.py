@@ -14,6 +14,7 @@ from armillary.recipes import RECIPES
 from armillary.train import RunConfig, TokenizerRun, WorldRun
 from armillary.train.config import check
 from armillary.train.derived import HeadsRun, RefinerRun
+from armillary.train.distilled import DistillRun
 from armillary.worlds.autoregressive.refine import REFINERS
 
 
@@ -41,7 +42,7 @@ def test_contract(name):
         assert all(side % size.spatial == 0 for s in sources for side in size_of(s)) and len(set(map(size_of, sources))) == 1
     elif isinstance(config.model, RefinerRun):
         assert config.model.size in REFINERS and config.model.tokens == "some/tokenizer"
-    elif isinstance(config.model, HeadsRun):
+    elif isinstance(config.model, HeadsRun | DistillRun):
         assert config.model.start
     else:
         assert isinstance(config.model, WorldRun)

@@ -13,7 +13,7 @@ slightly noisy, which is what keeps its own errors from growing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -22,18 +22,15 @@ from armillary.errors import BadInput, did_you_mean
 from armillary.nn.attention import FrameCache
 from armillary.types import Batch, Conditioning
 from armillary.worlds.base import Live, Setting
-from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, masked, normal, uniform
+from armillary.worlds.diffusion.common import Asked, DiffusionWorld, Ports, integers, masked, normal, uniform, with_clip
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
-from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
 
 if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
 
 
-STEPS = 8  # evaluations a frame, unless told
-
-
 class CausalWorld(DiffusionWorld):
+    usual: ClassVar[Mapping[str, int]] = {"steps": 8}  # of a frame
     network: DiT
 
     def __init__(self, config: DiffusionConfig, setting: Setting) -> None:
@@ -45,6 +42,7 @@ class CausalWorld(DiffusionWorld):
         if config.past < 1 or config.clip < 2:
             raise BadInput(f"A causal world looks back on at least 1 frame of 2; got past={config.past}, clip={config.clip}.")
         self.network = DiT(config.network, setting.tokenizer.channels, setting.text_dim, self.action_width)
+        self.make_pace()
 
     @property
     def ports(self) -> Ports:
@@ -77,6 +75,17 @@ class CausalWorld(DiffusionWorld):
         Returns:
             loss; `{"error": share of the frames' variance left unexplained, over all noise levels}`.
         """
+        asked = self.ask(batch, rng, ports)
+        denoised = self.answer(asked.noisy(asked.sigma), asked.sigma, asked)
+        # Frames by themselves: the loss at a level is that of one frame.
+        assert asked.fixed is not None
+        free = asked.fixed.flatten() == 0
+        target, guess = (x.transpose(1, 2).flatten(0, 1)[free] for x in (asked.clean, denoised))
+        loss, error = self.objective.loss(target, guess, asked.sigma.flatten()[free])
+        return loss, {"error": error.mean()}
+
+    def ask(self, batch: Batch, rng: Generator, ports: Conditioning | None = None, unroll_prob: float | None = None) -> Asked:
+        """A clip of each row, every frame at a level of its own, the first of some rows given."""
         z, actions = self.training_parts(batch)
         context, mask = self.text_parts(batch, rng, self.config.text_dropout)
         b, _, t, _, _ = z.shape
@@ -97,21 +106,24 @@ class CausalWorld(DiffusionWorld):
             modulation = modulation * told[..., None]
         if channels is not None:
             channels = channels * told[:, None, :, None, None]
-        denoised = self.denoise(
-            clean + _wide(sigma) * normal(clean.shape, rng, clean),
-            sigma,
-            context=masked(context, mask),
-            actions=leading,
-            has_action=has_action,
-            fps=self._fps(batch.fps, b, z),
-            modulation=modulation,
-            channels=channels,
-        )
-        # Frames by themselves: the loss at a level is that of one frame.
-        asked = given.flatten() == 0
-        target, guess = (x.transpose(1, 2).flatten(0, 1)[asked] for x in (clean, denoised))
-        loss, error = self.objective.loss(target, guess, sigma.flatten()[asked])
-        return loss, {"error": error.mean()}
+        channels = with_clip(channels, ports.clip_channels if ports else None, self.network.grid(*z.shape[2:]), self.ports.channels)
+        told = {
+            "context": masked(context, mask),
+            "actions": leading,
+            "has_action": has_action,
+            "fps": self._fps(batch.fps, b, z),
+            "modulation": modulation,
+            "channels": channels,
+        }
+        free = _wide(1 - given)
+        return Asked(clean, normal(clean.shape, rng, clean), sigma, free / free.mean(), told, given)
+
+    def answer(self, x: Tensor, sigma: Tensor, asked: Asked, pace: Tensor | None = None, withheld: bool = False) -> Tensor:
+        told = dict(asked.told)
+        told["modulation"] = self.paced(told["modulation"], pace)
+        if withheld and told["context"] is not None:
+            told["context"] = torch.zeros_like(told["context"])
+        return self.denoise(x, sigma, **told)
 
     def live(self, given: Tensor, conditioning: Conditioning, **sampling: Any) -> CausalLive:
         """The world from `given` on; it keeps what it has read. See `extend`."""
@@ -125,7 +137,7 @@ class CausalWorld(DiffusionWorld):
         conditioning: Conditioning,
         *,
         generator: Generator,
-        steps: int = STEPS,
+        steps: int | None = None,
         **sampling: Any,
     ) -> Tensor:
         """`frames` further latents after `given`, one at a time.
@@ -134,7 +146,7 @@ class CausalWorld(DiffusionWorld):
             given: `b c t h w`, the tokenizer's own; the last `past` of them are read, `t` may be 0.
             conditioning: `actions[:, 0]` leads to the first further frame; where nothing is given, from the first dreamed frame to
                 the second. With a tokenizer of temporal compression k there are k actions a frame.
-            steps: noise levels a frame.
+            steps: noise levels a frame, 8 unless told or distilled to fewer.
             sampling: `guidance`: `cond + guidance * (cond - uncond)` over text, 0 is off;
                 `solver`: a line of `SOLVERS`; `level`: what the network is told of the noise on frames looked back on (the lowest it
                 samples through); `fps`: of the video dreamed.
@@ -157,7 +169,7 @@ class CausalLive(Live):
         given: Tensor,
         conditioning: Conditioning,
         *,
-        steps: int = STEPS,
+        steps: int | None = None,
         guidance: float = 0.0,
         solver: str = "euler",
         level: float | None = None,
@@ -169,7 +181,7 @@ class CausalLive(Live):
             raise BadInput(did_you_mean("sampling setting of a causal world", next(iter(unknown)), known))
         world._check_latents(given)
         self.world = world
-        self.steps, self.guidance, self.solver = steps, guidance, solver
+        self.steps, self.guidance, self.solver = world.number("steps", steps), guidance, solver
         c = world.config.objective
         self.told = c.sigma_min if level is None else level
         if not 0 < self.told <= c.sigma_max:
@@ -182,6 +194,7 @@ class CausalLive(Live):
         contexts = self._contexts(conditioning)
         frames = world.normalise(given[:, :, -world.config.past :]) * c.sigma_data
         modulation = conditioning.modulation if _is_vector(conditioning.modulation) else None
+        self.clip_channels = conditioning.clip_channels
         for frame in frames.split(1, dim=2) if self.begun else ():
             self._read(frame, contexts, self._moment(None, None, modulation, None))
 
@@ -193,14 +206,13 @@ class CausalLive(Live):
         world.check_actions(conditioning.actions, max(frames - missing, 0) * world.tokenizer.temporal)
         actions = world.folded_actions(conditioning.actions)
         b, channels, _, h, w = self.like.shape
-        levels = to_zero(karras(self.steps, c.sigma_min, c.sigma_max))
         made = []
         for i in range(frames):
             action = actions[:, i - missing : i - missing + 1] if actions is not None and i >= missing else None
             moment = self._moment(action, i, conditioning.modulation, conditioning.channels)
             towards = [self._towards(past, context, moment) for past, context in zip(self.pasts, contexts)]
-            start = c.sigma_max * normal((b, channels, 1, h, w), generator, self.like)
-            frame = sample(guided(towards[0], towards[-1], self.guidance), start, levels, self.solver)
+            start = normal((b, channels, 1, h, w), generator, self.like)
+            frame = world.drawn(towards[0], towards[-1], start, generator, self.steps, self.solver, self.guidance)
             self._read(frame, contexts, moment)
             made.append(frame)
         self.begun = self.begun or frames > 0
@@ -235,11 +247,12 @@ class CausalLive(Live):
         if channels is not None and index is not None:
             at = min(index, channels.shape[2] - 1)
             channels = channels[:, :, at : at + 1]
+        channels = with_clip(channels, self.clip_channels, world.network.grid(1, *self.like.shape[3:]), world.ports.channels)
         return {
             "actions": action,
             "has_action": has_action,
             "fps": self.fps,
-            "modulation": modulation,
+            "modulation": world.paced(modulation, world.pace_of(self.steps, self.like)),
             "channels": channels,
         }
 

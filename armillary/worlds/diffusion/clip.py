@@ -3,7 +3,8 @@
 Given frames stay in the clip, slightly noised, marked by a plane of ones (video to world; none given is text to world). What the
 network sees of them is scaled as if they stood at their own small noise level, and its answer there is replaced by the frames themselves,
 so they carry no loss. The later generation (`flow`) shows them exactly as they are and tells each frame its own level. A longer rollout
-goes clip by clip, the last frames of one given to the next.
+goes clip by clip, the last frames of one given to the next. Views at the same moments are denoised together, each as so many frames on the
+frame axis (`(v t)`); of each the same number of first frames is given.
 
 Where this differs from the published inference code: that writes `latent / c_out - c_skip * x` as the network's answer on given frames,
 which makes the denoised frame `latent + c_skip * (1 - c_out) * x`; here, as in the published training code, it is the latent.
@@ -11,6 +12,7 @@ which makes the denoised frame `latent + c_skip * (1 - c_out) * x`; here, as in 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,19 @@ from torch import Generator, Tensor
 from armillary.errors import BadInput
 from armillary.types import Batch, Conditioning
 from armillary.worlds.base import Setting
-from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, masked, normal
+from armillary.worlds.diffusion.common import (
+    Asked,
+    DiffusionWorld,
+    Ports,
+    each_view,
+    integers,
+    masked,
+    normal,
+    uniform,
+    with_clip,
+)
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
 from armillary.worlds.diffusion.fast import FastDiT
-from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
 
 if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
@@ -55,11 +66,12 @@ class ClipWorld(DiffusionWorld):
         if not 0 <= config.past < config.clip:
             raise BadInput(f"A clip of {config.clip} latent frames cannot begin with {config.past} given ones.")
         self.network = DiT(config.network, setting.tokenizer.channels, setting.text_dim, self.action_width)
+        self.make_pace()
 
     @property
     def ports(self) -> Ports:
         c = self.network.config
-        return Ports(modulation=3 * c.dim, context=self.setting.text_dim, channels=c.dim, patch=c.patch)
+        return Ports(modulation=3 * c.dim, context=self.setting.text_dim, channels=c.dim, patch=c.patch, views=True)
 
     def denoise(
         self,
@@ -99,18 +111,30 @@ class ClipWorld(DiffusionWorld):
         """One training step's loss.
 
         Args:
-            batch: latents `b c t h w`, actions `b (t temporal) a`, context `b n d`, fps `b` (the world's own when absent).
-            ports: what attached conditions say, for each frame: `modulation` (`b d` or `b t d`), `channels` (`b d t h/p w/p`).
+            batch: latents `b c (v t) h w`, actions `b (t temporal) a`, context `b n d`, fps `b` (the world's own when absent).
+            ports: what attached conditions say, for each frame: `modulation` (`b d` or `b t d`), `channels` (`b d (v t) h/p w/p`), and
+                for the clip: `clip_channels`.
 
         Returns:
             loss; `{"error": share of the frames' variance left unexplained, over all noise levels}`.
         """
+        asked = self.ask(batch, rng, ports)
+        denoised = self.answer(asked.noisy(asked.sigma), asked.sigma, asked)
+        loss, error = self.objective.loss(asked.clean, denoised, asked.sigma, asked.weight)
+        return loss, {"error": error.mean()}
+
+    def ask(self, batch: Batch, rng: Generator, ports: Conditioning | None = None, unroll_prob: float | None = None) -> Asked:
+        """A clip of each row and how many of its first frames are given. With `unroll_prob` the given ones may be the world's own dream."""
+        dreamt = bool(unroll_prob) and bool(uniform((1,), rng, self.latent_mean) < unroll_prob)
+        if dreamt:
+            batch = self._dreamt(batch, rng)
         z, actions = self.training_parts(batch)
         context, mask = self.text_parts(batch, rng, self.config.text_dropout)
-        b, _, t, _, _ = z.shape
+        b, _, n, h, w = z.shape
+        v, t = batch.views, n // batch.views
         clean = z * self.config.objective.sigma_data
         most = min(self.config.past, t - 1) if self.network.config.given else 0
-        count = integers(0, most + 1, (b,), rng, z)
+        count = integers(most if dreamt else 0, most + 1, (b,), rng, z)
         index = torch.arange(t, device=z.device)
         given = (index[None] < count[:, None]).to(z.dtype)  # b t
         mean, std = self.config.augment
@@ -126,27 +150,63 @@ class ClipWorld(DiffusionWorld):
         modulation, channels = (ports.modulation, ports.channels) if ports else (None, None)
         if modulation is not None and modulation.ndim == 3:  # sampling has nothing to say of given frames
             modulation = modulation * (1 - given)[..., None]
-        plane = given[:, None, :, None, None]
+            modulation = _to_views(modulation, v)
+        leading, has_action = _to_views(leading, v), _to_views(has_action, v)
+        plane = given.repeat(1, v)[:, None, :, None, None]
         if channels is not None:
             channels = channels * (1 - plane)
-        noisy = clean + sigma[:, None, None, None, None] * normal(clean.shape, rng, clean)
-        denoised = self.denoise(
-            noisy,
-            sigma,
-            clean,
-            plane,
-            normal(clean.shape, rng, clean),
-            torch.minimum(level, 0.999 * sigma),  # in training they are always given
-            context=masked(context, mask),
-            actions=leading,
-            has_action=has_action,
-            fps=self._fps(batch.fps, b, z),
-            modulation=modulation,
-            channels=channels,
+        channels = with_clip(
+            channels, ports.clip_channels if ports else None, self.network.grid(n, h, w, 0, v), self.ports.channels
         )
-        weight = (1 - plane) / (1 - plane).mean()
-        loss, error = self.objective.loss(clean, denoised, sigma, weight)
-        return loss, {"error": error.mean()}
+        noise = normal(clean.shape, rng, clean)
+        told = {
+            "clean": clean,
+            "given": plane,
+            "noise": normal(clean.shape, rng, clean),
+            "level": level,
+            "context": each_view(masked(context, mask), batch),
+            "actions": leading,
+            "has_action": has_action,
+            "fps": self._fps(batch.fps, b, z),
+            "modulation": modulation,
+            "channels": channels,
+            "views": v,
+        }
+        return Asked(clean, noise, sigma, (1 - plane) / (1 - plane).mean(), told)
+
+    def answer(self, x: Tensor, sigma: Tensor, asked: Asked, pace: Tensor | None = None, withheld: bool = False) -> Tensor:
+        told = dict(asked.told)
+        told["level"] = torch.minimum(told["level"], 0.999 * sigma)  # in training they are always given
+        told["modulation"] = self.paced(told["modulation"], pace)
+        if withheld and told["context"] is not None:
+            told["context"] = torch.zeros_like(told["context"])
+        return self.denoise(x, sigma, **told)
+
+    @torch.no_grad()
+    def _dreamt(self, batch: Batch, rng: Generator) -> Batch:
+        """The rows' later frames, the first of them dreamed by the world itself: as in a rollout, what is given bears its errors.
+
+        Raises:
+            BadInput: too few frames for that.
+        """
+        past, fold, v = self.config.past, self.tokenizer.temporal, batch.views
+        frames = 0 if batch.latents is None else batch.latents.shape[2] // v
+        if batch.latents is None or frames < past + 2 or not past:
+            raise BadInput(
+                f"To go on from its own dreams this world wants latents of at least {max(past, 1) + 2} frames and past >= 1; got "
+                f"{frames} and past={past}. Leave unroll_prob at 0."
+            )
+        z = batch.latents.unflatten(2, (v, frames))
+        known = min(past, frames - past - 1)
+        told = Conditioning(views=v)
+        if self.setting.text_dim:
+            told = dataclasses.replace(told, context=each_view(masked(batch.context, batch.context_mask), batch))
+        if self.action_spec is not None and batch.actions is not None:
+            told = dataclasses.replace(told, actions=batch.actions[:, (known - 1) * fold :])
+        dreamed = self.extend(z[:, :, :, :known].flatten(2, 3), past, told, generator=rng).unflatten(2, (v, past))
+        actions = None if batch.actions is None else batch.actions[:, known * fold :]
+        whole = torch.cat([dreamed, z[:, :, :, known + past :]], dim=3).flatten(2, 3)
+        return dataclasses.replace(batch, latents=whole, actions=actions)
 
     @torch.no_grad()
     def extend(
@@ -156,7 +216,7 @@ class ClipWorld(DiffusionWorld):
         conditioning: Conditioning,
         *,
         generator: Generator,
-        steps: int = 35,
+        steps: int | None = None,
         guidance: float = 0.0,
         solver: str = "euler",
         level: float | None = None,
@@ -166,21 +226,28 @@ class ClipWorld(DiffusionWorld):
         """`frames` further latents after `given`, clip by clip.
 
         Args:
-            given: `b c t h w`, the tokenizer's own; the last `past` of them are used, `t` may be 0.
-            conditioning: `actions[:, 0]` leads to the first further frame; where nothing is given, from the first dreamed frame to
-                the second. With a tokenizer of temporal compression k there are k actions a frame.
-            steps: evaluations a clip; guidance: `cond + guidance * (cond - uncond)` over text (the published worlds use 7).
+            given: `b c (v t) h w`, the tokenizer's own; of each view the last `past` frames are used, `t` may be 0.
+            conditioning: how many `views` there are; `actions[:, 0]` leads to the first further frame; where nothing is given, from the
+                first dreamed frame to the second. With a tokenizer of temporal compression k there are k actions a frame.
+            steps: evaluations a clip, 35 unless told or distilled to fewer.
+            guidance: `cond + guidance * (cond - uncond)` over text (the published worlds use 7).
             solver: a line of `SOLVERS`.
             level: noise put on given frames, or for a flow what the network is told of them; 0.001 and 0.0001, as published.
             fps: of the video dreamed; the world's own by default.
+
+        Returns:
+            `b c (v frames) h w`.
 
         Raises:
             BadInput: latents, actions or text of another width, too few actions, or a setting that is not one.
         """
         if unknown:
             raise BadInput(f"A clip world samples with steps, guidance, solver, level and fps; got {', '.join(unknown)}.")
+        steps = self.number("steps", steps)
         self._check_latents(given)
         self._check_context(conditioning.context)
+        v = conditioning.views
+        self._check_views(v, given)
         missing = 1 if given.shape[2] == 0 else 0
         self.check_actions(conditioning.actions, max(frames - missing, 0) * self.tokenizer.temporal)
         actions = self.folded_actions(conditioning.actions)
@@ -188,28 +255,38 @@ class ClipWorld(DiffusionWorld):
             raise BadInput(
                 f"World {self.name or self.family!r} goes from text to world only; it was given {given.shape[2]} frames."
             )
-        b, c, _, h, w = given.shape
+        b, c, n, h, w = given.shape
+        given = given.unflatten(2, (v, n // v))  # b c v t h w
         past, objective = self.config.past, self.config.objective
         level = level if level is not None else FLOW_LEVEL if objective.flow else LEVEL
-        dreamed = given[:, :, :0]
+        dreamed = given[:, :, :, :0]
         rate = None if fps is None else given.new_full((b,), fps)
         network = FastDiT(self.network) if FastDiT.serves(self.network) else self.network
-        while dreamed.shape[2] < frames:
-            done = dreamed.shape[2]
-            before = torch.cat([given, dreamed], dim=2)[:, :, -past:] if past else given[:, :, :0]
-            before = self.normalise(before) * objective.sigma_data  # anew: statistics may be those of a clip's first frames
-            have = before.shape[2]
+        while dreamed.shape[3] < frames:
+            done = dreamed.shape[3]
+            before = torch.cat([given, dreamed], dim=3)[:, :, :, -past:] if past else given[:, :, :, :0]
+            have = before.shape[3]
+            # Anew: statistics may be those of a clip's first frames.
+            before = (self.normalise(before.flatten(2, 3), v) * objective.sigma_data).unflatten(2, (v, have))
             more = min(self.config.clip - have, frames - done)
-            clean = torch.cat([before, before.new_zeros(b, c, more, h, w)], dim=2)
-            plane = (torch.arange(have + more, device=given.device) < have).to(given)[None, None, :, None, None]
+            clean = torch.cat([before, before.new_zeros(b, c, v, more, h, w)], dim=3).flatten(2, 3)
+            plane = (torch.arange(have + more, device=given.device) < have).to(given).repeat(v)[None, None, :, None, None]
             noise = normal(clean.shape, generator, clean)
             leading, has_action = self._leading(actions, b, done - missing, have, more)
+            modulation, channels = _stretch(conditioning.modulation, 1, done, have, more), conditioning.channels
+            if channels is not None:
+                channels = _stretch(channels.unflatten(2, (v, -1)), 3, done, have, more).flatten(2, 3)  # type: ignore[union-attr]
+            grid = self.network.grid(clean.shape[2], h, w, 0, v)
             conditions = {
-                "actions": leading,
-                "has_action": has_action,
+                "actions": _to_views(leading, v),
+                "has_action": _to_views(has_action, v),
                 "fps": self._fps(rate, b, given),
-                "modulation": _stretch(conditioning.modulation, 1, done, have, more),
-                "channels": _stretch(conditioning.channels, 2, done, have, more),
+                "modulation": self.paced(
+                    modulation if modulation is None or modulation.ndim == 2 else _to_views(modulation, v),
+                    self.pace_of(steps, given),
+                ),
+                "channels": with_clip(channels, conditioning.clip_channels, grid, self.ports.channels),
+                "views": v,
             }
 
             def towards(context: Tensor | None, clean=clean, plane=plane, noise=noise, conditions=conditions):
@@ -231,11 +308,11 @@ class ClipWorld(DiffusionWorld):
                 if context is not None
                 else None
             )
-            levels = to_zero(karras(steps, objective.sigma_min, objective.sigma_max))
-            start = objective.sigma_max * normal(clean.shape, generator, clean)
-            clip = sample(guided(towards(context), towards(other) if guidance else None, guidance), start, levels, solver)
-            dreamed = torch.cat([dreamed, self.denormalise(clip / objective.sigma_data)[:, :, have:]], dim=2)
-        return dreamed
+            start, away = normal(clean.shape, generator, clean), towards(other) if guidance else None
+            clip = self.drawn(towards(context), away, start, generator, steps, solver, guidance)
+            clip = self.denormalise(clip / objective.sigma_data, v).unflatten(2, (v, have + more))
+            dreamed = torch.cat([dreamed, clip[:, :, :, have:]], dim=3)
+        return dreamed.flatten(2, 3)
 
     def _leading(self, actions: Tensor | None, b: int, first: int, have: int, more: int) -> tuple[Tensor | None, Tensor | None]:
         """For a clip of `have` given and `more` asked frames: the action that leads to each, and where there is one."""
@@ -246,6 +323,11 @@ class ClipWorld(DiffusionWorld):
         if not actions.shape[1]:
             return actions.new_zeros(b, have + more, self.action_width), there.to(actions).expand(b, -1)
         return actions[:, index.clamp(0, actions.shape[1] - 1)], there.to(actions).expand(b, -1)
+
+
+def _to_views(x: Tensor | None, views: int) -> Tensor | None:
+    """What is so of the frames `b t ...` of one view, for all of them."""
+    return x if x is None or views == 1 else x.repeat(1, views, *(1,) * (x.ndim - 2))
 
 
 def _stretch(port: Tensor | None, axis: int, done: int, have: int, more: int) -> Tensor | None:

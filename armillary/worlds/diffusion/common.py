@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
 from armillary.errors import BadInput
-from armillary.types import Batch
+from armillary.types import Batch, Conditioning, Grid
 from armillary.worlds.base import Setting, World
 from armillary.worlds.diffusion.edm import EDM
+from armillary.worlds.diffusion.sampler import Denoise, guided, karras, sample, to_zero
 
 if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
@@ -35,18 +38,47 @@ class Ports(NamedTuple):
 
     modulation: of the vector added to the noise level's; context: of a text token, 0 where the network reads none;
     channels: of the map added to the embedded latent; patch: cells of the latent, along h and w, under one cell of that map.
+    views: whether several may ride on the frame axis.
     """
 
     modulation: int
     context: int
     channels: int
     patch: int
+    views: bool = False
+
+
+@dataclass
+class Asked:
+    """What a training step asks: a clean signal, noise, and all that a network is told. A student can be asked the same as its teacher.
+
+    clean: `b ...`, of deviation `sigma_data`; noise: of deviation 1.
+    sigma: noise levels, `b`, or `b t` for a world whose frames each have one.
+    weight: broadcastable to `clean`, of mean 1; `None` for ones.
+    told: what the world's `answer` passes to its network.
+    fixed: `b t`, 1 on frames that stay at `sigma`, being given; `None` where there are no such.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    sigma: Tensor
+    weight: Tensor | None
+    told: Any
+    fixed: Tensor | None = None
+
+    def wide(self, x: Tensor) -> Tensor:
+        """`b` or `b t` to broadcast over `clean`."""
+        return x[:, None, :, None, None] if x.ndim == 2 else x.view(-1, *(1,) * (self.clean.ndim - 1))
+
+    def noisy(self, sigma: Tensor) -> Tensor:
+        return self.clean + self.wide(sigma) * self.noise
 
 
 class DiffusionWorld(World):
-    """Base of the stepping and the clip world. Latents are the tokenizer's own outside and normalised inside."""
+    """Base of the stepping, the clip and the causal world. Latents are the tokenizer's own outside and normalised inside."""
 
     family = "diffusion"
+    usual: ClassVar[Mapping[str, int]] = {"steps": 35}  # evaluations, of what kind a world tells apart
     network: nn.Module
     config: DiffusionConfig
     latent_mean: Tensor
@@ -66,6 +98,13 @@ class DiffusionWorld(World):
         # Of one frame's change, in units of latent_std.
         self.register_buffer("change_std", torch.ones(channels))
 
+    def make_pace(self) -> None:
+        """For a distilled world that knows several paces: a vector each on the `modulation` port, zero at first."""
+        few = self.config.few
+        self.pace = nn.Embedding(len(few.paces), self.ports.modulation) if few and len(few.paces) > 1 else None
+        if self.pace is not None:
+            nn.init.zeros_(self.pace.weight)
+
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
         """The network's own; named here because that is where parallelism looks."""
@@ -79,6 +118,72 @@ class DiffusionWorld(World):
     def action_width(self) -> int:
         """Numbers that lead from one latent frame to the next: an action for each frame the tokenizer folds into one latent."""
         return self.action_spec.dim * self.tokenizer.temporal if self.action_spec else 0
+
+    # ---------------------------------------------------------------------------------------------------------------- training
+
+    def ask(self, batch: Batch, rng: Generator, ports: Conditioning | None = None, unroll_prob: float | None = None) -> Asked:
+        """What a step of training asks; see `forward`.
+
+        Args:
+            unroll_prob: share of the steps that go on from the world's own dream, for worlds that can; None for their own.
+        """
+        raise NotImplementedError
+
+    def answer(self, x: Tensor, sigma: Tensor, asked: Asked, pace: Tensor | None = None, withheld: bool = False) -> Tensor:
+        """The clean signal that `x` at levels `sigma` (shaped as `asked.sigma`) most likely was, whatever level was asked of.
+
+        Args:
+            pace: `b`, places in `few.paces`, for a distilled world; withheld: say it without text.
+        """
+        raise NotImplementedError
+
+    def paced(self, modulation: Tensor | None, pace: Tensor | None) -> Tensor | None:
+        """The port's `modulation` (`b d` or `b t d`) with what the network hears of its pace (`b`)."""
+        if self.pace is None or pace is None:
+            return modulation
+        heard = self.pace(pace)
+        return heard if modulation is None else modulation + (heard[:, None] if modulation.ndim == 3 else heard)
+
+    # ---------------------------------------------------------------------------------------------------------------- sampling
+
+    def number(self, name: str = "steps", asked: int | None = None) -> int:
+        """How many evaluations: as asked, as distilled to, or as usual for this kind of world."""
+        if asked is not None:
+            return asked
+        return self.config.few.steps if self.config.few else self.usual[name]
+
+    def pace_of(self, steps: int, like: Tensor) -> Tensor | None:
+        """What `paced` wants, `b`, for a sample of so many steps."""
+        few = self.config.few
+        return None if few is None else torch.full((len(like),), few.pace(steps), device=like.device)
+
+    def drawn(
+        self,
+        towards: Denoise,
+        other: Denoise | None,
+        start: Tensor,
+        generator: Generator,
+        steps: int,
+        solver: str = "euler",
+        guidance: float = 0.0,
+    ) -> Tensor:
+        """A sample: `start`, noise of deviation 1, walked down the levels towards what `towards` says, away from what `other` says.
+
+        Raises:
+            BadInput: a distilled world with guidance, another solver, or steps that it was not taught.
+        """
+        c, few = self.config.objective, self.config.few
+        start = c.sigma_max * start
+        if few is None:
+            levels = to_zero(karras(steps, c.sigma_min, c.sigma_max))
+            return sample(guided(towards, other, guidance), start, levels, solver)
+        if guidance:
+            raise BadInput(
+                f"World {self.name or self.family!r} was distilled with guidance {few.guidance:g} folded in and takes none; leave it at 0."
+            )
+        if solver != "euler":
+            raise BadInput(f"World {self.name or self.family!r} is distilled: it walks by solver 'euler'; got {solver!r}.")
+        return few.walk(towards, start, steps, c, generator)
 
     def fit_normaliser(self, latents: Tensor) -> None:
         """Per-channel mean and standard deviation of latents `n c t h w`, and of the change from one latent frame to the next.
@@ -97,21 +202,22 @@ class DiffusionWorld(World):
             change = latents.float().diff(dim=2).square().mean(axes).sqrt() / std
             self.change_std.copy_(change.clamp(min=1e-3))
 
-    def normalise(self, latents: Tensor) -> Tensor:
-        """`b c ...` of the tokenizer to zero mean and unit variance; with statistics for each frame, `b c t h w` of a clip's start."""
-        return (latents - self._columns(self.latent_mean, latents)) / self._columns(self.latent_std, latents)
+    def normalise(self, latents: Tensor, views: int = 1) -> Tensor:
+        """`b c ...` of the tokenizer to zero mean and unit variance; with statistics for each frame, `b c (v t) h w` of a clip's start."""
+        return (latents - self._columns(self.latent_mean, latents, views)) / self._columns(self.latent_std, latents, views)
 
-    def denormalise(self, latents: Tensor) -> Tensor:
-        return latents * self._columns(self.latent_std, latents) + self._columns(self.latent_mean, latents)
+    def denormalise(self, latents: Tensor, views: int = 1) -> Tensor:
+        return latents * self._columns(self.latent_std, latents, views) + self._columns(self.latent_mean, latents, views)
 
-    def _columns(self, held: Tensor, latents: Tensor) -> Tensor:
+    def _columns(self, held: Tensor, latents: Tensor, views: int) -> Tensor:
         if held.ndim == 1:
             return held.view((1, -1) + (1,) * (latents.ndim - 2))
-        if latents.shape[2] > held.shape[1]:
+        frames = latents.shape[2] // views
+        if frames > held.shape[1]:
             raise BadInput(
-                f"World {self.name or self.family!r} has statistics of {held.shape[1]} latent frames; got a clip of {latents.shape[2]}."
+                f"World {self.name or self.family!r} has statistics of {held.shape[1]} latent frames; got a clip of {frames}."
             )
-        return held[None, :, : latents.shape[2], None, None]
+        return held[None, :, :frames, None, None].repeat(1, 1, views, 1, 1)
 
     def folded_actions(self, actions: Tensor | None) -> Tensor | None:
         """Raw actions `b (t k) a` as the network takes them: normalised, one row a latent frame, `b t (k a)`.
@@ -148,10 +254,11 @@ class DiffusionWorld(World):
                 "A diffusion world trains on latents; this batch holds none. Encode its video with the world's tokenizer."
             )
         self._check_latents(batch.latents)
-        frames = batch.latents.shape[2]
+        self._check_views(batch.views, batch.latents)
+        frames = batch.grid.t
         if self.action_spec is not None:
             self.check_actions(batch.actions, (frames - 1) * self.tokenizer.temporal)
-        return self.normalise(batch.latents), self.folded_actions(batch.actions)
+        return self.normalise(batch.latents, batch.views), self.folded_actions(batch.actions)
 
     def text_parts(self, batch: Batch, rng: Generator, dropout: float) -> tuple[Tensor | None, Tensor | None]:
         """Context and mask, with the text of a share of the rows withheld."""
@@ -172,12 +279,34 @@ class DiffusionWorld(World):
                 f"(encoder {self.setting.text!r}); got width {context.shape[-1]}."
             )
 
+    def _check_views(self, views: int, latents: Tensor) -> None:
+        if views > 1 and not self.ports.views:
+            raise BadInput(
+                f"World {self.name or self.family!r} takes one view at a time; it was given {views}. A clip world takes more."
+            )
+        if latents.shape[2] % views:
+            raise BadInput(f"{latents.shape[2]} latent frames are not as many of each of {views} views.")
+
     def _check_latents(self, latents: Tensor) -> None:
         if latents.ndim != 5 or latents.shape[1] != self.tokenizer.channels:
             raise BadInput(
                 f"World {self.name or self.family!r} wants latents b c t h w of {self.tokenizer.channels} channels; "
                 f"got {tuple(latents.shape)}."
             )
+
+
+def each_view(context: Tensor | None, batch: Batch) -> Tensor | None:
+    """A batch's context `b (v n) d` as `b v n d`, where its views have texts of their own."""
+    own = context is not None and batch.views > 1 and bool(batch.view_text)
+    return context.unflatten(1, (batch.views, -1)) if own else context  # type: ignore[union-attr]
+
+
+def with_clip(channels: Tensor | None, clip: Tensor | None, grid: Grid, width: int) -> Tensor | None:
+    """What is added to embedded latents, `b d (v t) h w`: maps of frames, and those of a whole clip (`Conditioning.clip_channels`)."""
+    if clip is None:
+        return channels
+    whole = clip.expand(-1, width, grid.v, grid.t, grid.h, grid.w).flatten(2, 3)
+    return whole if channels is None else channels + whole
 
 
 def masked(context: Tensor | None, mask: Tensor | None) -> Tensor | None:

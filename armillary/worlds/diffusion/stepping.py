@@ -11,9 +11,10 @@ from text alone. Three things keep a long rollout from drifting, and all three a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -21,8 +22,7 @@ from torch import Generator, Tensor
 from armillary.errors import BadInput
 from armillary.types import Batch, Conditioning
 from armillary.worlds.base import Setting
-from armillary.worlds.diffusion.common import DiffusionWorld, Ports, integers, normal, uniform
-from armillary.worlds.diffusion.sampler import guided, karras, sample, to_zero
+from armillary.worlds.diffusion.common import Asked, DiffusionWorld, Ports, integers, normal, uniform
 from armillary.worlds.diffusion.unet import UNet, UNetConfig
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Window:
 
 
 class SteppingWorld(DiffusionWorld):
+    usual: ClassVar[Mapping[str, int]] = {"steps": 1, "first_steps": 18}
     network: UNet
 
     def __init__(self, config: DiffusionConfig, setting: Setting) -> None:
@@ -59,6 +60,7 @@ class SteppingWorld(DiffusionWorld):
         self.network = UNet(config.network, setting.tokenizer.channels, config.past, self.action_width, setting.text_dim)
         # A recipe may raise this as training goes on; it is no part of what the world is.
         self.unroll_prob = config.unroll_prob
+        self.make_pace()
 
     @property
     def ports(self) -> Ports:
@@ -95,16 +97,16 @@ class SteppingWorld(DiffusionWorld):
         self, window: Window, generator: Generator, steps: int, solver: str, guidance: float = 0.0, other: Window | None = None
     ) -> Tensor:
         """The next frame, normalised, `b c h w`."""
-        c = self.config.objective
         like = window.past
         shape = (len(like), *like.shape[2:])
+        pace = self.pace_of(steps, like)
 
         def towards(aim: Window):
-            return lambda x, sigma: self.denoise(x, sigma.expand(len(x)), aim)
+            told = dataclasses.replace(aim, modulation=self.paced(aim.modulation, pace))
+            return lambda x, sigma: self.denoise(x, sigma.expand(len(x)), told)
 
-        denoise = guided(towards(window), towards(other) if other is not None else None, guidance)
-        levels = to_zero(karras(steps, c.sigma_min, c.sigma_max))
-        y = sample(denoise, c.sigma_max * normal(shape, generator, like), levels, solver)
+        start, away = normal(shape, generator, like), None if other is None else towards(other)
+        y = self.drawn(towards(window), away, start, generator, steps, solver, guidance)
         return window.base + y * self.scale(window)
 
     # ---------------------------------------------------------------------------------------------------------------- training
@@ -119,6 +121,13 @@ class SteppingWorld(DiffusionWorld):
         Returns:
             loss; `{"error": share of a typical change's variance left unexplained}`.
         """
+        asked = self.ask(batch, rng, ports)
+        denoised = self.answer(asked.noisy(asked.sigma), asked.sigma, asked)
+        loss, error = self.objective.loss(asked.clean, denoised, asked.sigma, asked.weight)
+        return loss, {"error": error.mean()}
+
+    def ask(self, batch: Batch, rng: Generator, ports: Conditioning | None = None, unroll_prob: float | None = None) -> Asked:
+        """A frame of each row, and the window it is to be dreamed from: the truth, noised, or the world's own dreams of it."""
         z, actions = self.training_parts(batch)
         context, context_mask = self.text_parts(batch, rng, self.config.text_dropout)
         b, _, t, _, _ = z.shape
@@ -128,7 +137,8 @@ class SteppingWorld(DiffusionWorld):
         z = z.transpose(1, 2)  # b t c h w
 
         ahead = min(self.config.unroll, t - 2)
-        push = bool(uniform((1,), rng, z) < self.unroll_prob) and ahead > 0
+        unroll_prob = self.unroll_prob if unroll_prob is None else unroll_prob
+        push = bool(uniform((1,), rng, z) < unroll_prob) and ahead > 0
         rollout = int(integers(1, ahead + 1, (1,), rng, z)) if push else 0
         target = integers(min(past, t - 1 - rollout), t - rollout, (b,), rng, z)  # which frame each row is asked for first
 
@@ -155,7 +165,7 @@ class SteppingWorld(DiffusionWorld):
             if lead == rollout:
                 break
             with torch.no_grad():
-                dreamed = self.dream(window, rng, steps=1, solver="euler")
+                dreamed = self.dream(window, rng, steps=self.number(), solver="euler")
             window.past = torch.cat([window.past[:, 1:], dreamed[:, None]], dim=1)
             window.given = torch.cat([window.given[:, 1:], torch.ones_like(window.given[:, :1])], dim=1)
         truth, before = z[rows, frame], z[rows, (frame - 1).clamp(min=0)]
@@ -164,12 +174,15 @@ class SteppingWorld(DiffusionWorld):
         scale = self.scale(window)
         y = (truth - window.base) / scale
         sigma = self.objective.draw(b, rng).to(z)
-        denoised = self.denoise(y + sigma[:, None, None, None] * normal(y.shape, rng, y), sigma, window)
+        noise = normal(y.shape, rng, y)
 
         moved = ((truth - before) / scale).square().mean(1, keepdim=True).sqrt() > 0.5 * sd
         weight = 1 + self.config.change_weight * (moved & (window.given[:, -1] > 0)[:, None, None, None])
-        loss, error = self.objective.loss(y, denoised, sigma, weight / weight.mean())
-        return loss, {"error": error.mean()}
+        return Asked(y, noise, sigma, weight / weight.mean(), window)
+
+    def answer(self, x: Tensor, sigma: Tensor, asked: Asked, pace: Tensor | None = None, withheld: bool = False) -> Tensor:
+        window: Window = self._unguided(asked.told, None) if withheld else asked.told
+        return self.denoise(x, sigma, dataclasses.replace(window, modulation=self.paced(window.modulation, pace)))
 
     def _training_window(self, z: Tensor, target: Tensor, count: Tensor, level: Tensor, rng: Generator) -> Window:
         """The `past` frames before each row's target; beyond `count` or before the clip's beginning they are absent."""
@@ -199,9 +212,9 @@ class SteppingWorld(DiffusionWorld):
         conditioning: Conditioning,
         *,
         generator: Generator,
-        steps: int = 1,
+        steps: int | None = None,
         guidance: float = 0.0,
-        first_steps: int = 18,
+        first_steps: int | None = None,
         solver: str = "euler",
         level: float = 0.0,
         **unknown: Any,
@@ -212,9 +225,10 @@ class SteppingWorld(DiffusionWorld):
             given: `b c t h w`, the tokenizer's own; `t` may be 0, then the first frame is dreamed from text alone.
             conditioning: `actions[:, 0]` leads to the first further frame; where nothing is given, from the first dreamed frame to
                 the second (one action fewer is enough then). With a tokenizer of temporal compression k there are k actions a frame.
-            steps: evaluations a frame; 1 is the mean of what may come, more is a sample of it.
+            steps: evaluations a frame, 1 unless told; 1 is the mean of what may come, more is a sample of it. A distilled world draws
+                samples in any number of steps it knows, and has its own default.
             guidance: `cond + guidance * (cond - uncond)` over text; 0 is off.
-            first_steps: evaluations of a frame that nothing precedes.
+            first_steps: evaluations of a frame that nothing precedes, 18 unless told (a distilled world: as `steps`).
             solver: a line of `SOLVERS`.
             level: how noisy the network is told its past is (its training covered 0 to `noise_max`).
 
@@ -225,6 +239,7 @@ class SteppingWorld(DiffusionWorld):
             raise BadInput(
                 f"A stepping world samples with steps, guidance, first_steps, solver and level; got {', '.join(unknown)}."
             )
+        steps, first_steps = self.number("steps", steps), self.number("first_steps", first_steps)
         self._check_latents(given)
         self._check_context(conditioning.context)
         missing = 1 if given.shape[2] == 0 else 0
@@ -275,10 +290,13 @@ def _port_at(ports: Conditioning | None, frame: Tensor) -> tuple[Tensor | None, 
     """What attached conditions say of each row's `frame` (`b`): a vector `b d` and a map `b d h w`."""
     if ports is None:
         return None, None
-    modulation, channels = ports.modulation, ports.channels
+    modulation, channels, clip = ports.modulation, ports.channels, ports.clip_channels
     rows = torch.arange(len(frame), device=frame.device)
     if modulation is not None and modulation.ndim == 3:
         modulation = modulation[rows, frame.clamp(max=modulation.shape[1] - 1)]
     if channels is not None:
         channels = channels[rows, :, frame.clamp(max=channels.shape[2] - 1)]
+    if clip is not None:  # of the one view there is
+        clip = clip.expand(len(frame), *clip.shape[1:])[rows, :, 0, frame.clamp(max=clip.shape[3] - 1)]
+        channels = clip if channels is None else channels + clip
     return modulation, channels

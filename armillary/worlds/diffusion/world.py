@@ -10,6 +10,7 @@ from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.common import DiffusionWorld
 from armillary.worlds.diffusion.dit import DiTConfig
 from armillary.worlds.diffusion.edm import EDMConfig
+from armillary.worlds.diffusion.few import Few
 from armillary.worlds.diffusion.stepping import SteppingWorld
 from armillary.worlds.diffusion.unet import UNetConfig
 
@@ -30,6 +31,7 @@ class DiffusionConfig:
         augment: clip: mean and deviation of `ln sigma` of the noise on given frames in training (a clip world's flow: none).
         given_prob: causal: share of rows whose first frames are nearly clean, as they are in a rollout; in the rest each frame has a noise
             level of its own.
+        few: what a world was distilled to (`armillary train distill-...`); `None` for one that learned from data.
         columns: clip: latent frames that have statistics of their own; 0 for the same ones for all.
     """
 
@@ -48,6 +50,7 @@ class DiffusionConfig:
     augment: tuple[float, float] = (-3.0, 2.0)
     columns: int = 0
     given_prob: float = 0.5
+    few: Few | None = None
 
     def build(self, setting: Setting) -> DiffusionWorld:
         """A new world with random weights."""
