@@ -1,7 +1,7 @@
 """Measuring: a tokenizer against what went in, a dreamed rollout against what happened, an action against its absence.
 
-`METRICS` holds the measures of one video against another. `evaluate_tokenizer`, `compare_tokenizers`, `evaluate_world` and
-`evaluate_control` make a `Report`; `write_page` turns reports into one page that opens from disk. Worlds come in as plain callables, so
+`METRICS` holds the measures of one video against another. `evaluate_tokenizer`, `compare_tokenizers`, `evaluate_world`,
+`evaluate_long` and `evaluate_control` make a `Report`; `write_page` turns reports into one page that opens from disk. Worlds come in as plain callables, so
 that anything that dreams can be measured.
 """
 
@@ -33,8 +33,10 @@ from armillary.evaluate.blocks import (
 )
 from armillary.evaluate.compare import compare_tokenizers
 from armillary.evaluate.control import evaluate_control, sim_twin
+from armillary.evaluate.long import evaluate_long
 from armillary.evaluate.page import write_page
 from armillary.evaluate.present import control_section, tokenizer_section, world_section
+from armillary.evaluate.present_long import long_section, versus_section
 from armillary.evaluate.present_tokenizers import tokenizer_page
 from armillary.evaluate.reconstruct import evaluate_tokenizer, reconstructor
 from armillary.evaluate.rollouts import evaluate_world
@@ -62,8 +64,10 @@ __all__ = [
     "control_section",
     "difference",
     "evaluate_control",
+    "evaluate_long",
     "evaluate_tokenizer",
     "evaluate_world",
+    "long_section",
     "make_sheet",
     "measure",
     "reconstructor",
@@ -71,6 +75,7 @@ __all__ = [
     "sim_twin",
     "tokenizer_page",
     "tokenizer_section",
+    "versus_section",
     "world_section",
     "write_page",
 ]

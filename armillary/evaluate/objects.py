@@ -44,11 +44,19 @@ class Colour:
 
 @dataclass(frozen=True)
 class Tracks:
-    """What was found: `position` float `t k 2` (x, y in pixels, NaN where nothing) and `area` float `t k` in pixels."""
+    """What was found: `position` float `t k 2` (x, y in pixels, NaN where nothing) and `area` float `t k` in pixels; `spare`: the area of
+    a second thing of the same colour, 0 where there is none, `None` where nobody asked."""
 
     position: np.ndarray
     area: np.ndarray
     names: tuple[str, ...]
+    spare: np.ndarray | None = None
+
+    def held(self, frames: int) -> Tracks:
+        """What was found in the last frame, shown for so many frames more."""
+        more = {n: np.concatenate([v := getattr(self, n), np.repeat(v[-1:], frames, axis=0)]) for n in ("position", "area")}
+        spare = None if self.spare is None else np.concatenate([self.spare, np.repeat(self.spare[-1:], frames, axis=0)])
+        return Tracks(more["position"], more["area"], self.names, spare)
 
 
 def features(frames: np.ndarray) -> np.ndarray:
@@ -111,18 +119,21 @@ class ColourTracker:
             colours.append(Colour(names[k], stack[k], _calibrate(mine, point, float(area), most), float(area)))
         return cls(colours)
 
-    def track(self, frames: np.ndarray) -> Tracks:
-        """Find every thing in uint8 `t h w 3`."""
+    def track(self, frames: np.ndarray, spares: bool = False) -> Tracks:
+        """Find every thing in uint8 `t h w 3`; with `spares` also a second one of its colour, well away from it."""
         t, k = len(frames), len(self.colours)
-        position, area = np.full((t, k, 2), np.nan), np.zeros((t, k))
+        position, area, second = np.full((t, k, 2), np.nan), np.zeros((t, k)), np.zeros((t, k))
         stack = np.stack([c.centre for c in self.colours])
         for i, frame in enumerate(frames):
             distance, nearest = _nearest(features(frame), stack)
             for j, colour in enumerate(self.colours):
-                mask = (nearest == j) & (distance < colour.radius)
-                if mask.any():
-                    position[i, j], area[i, j] = _densest(mask, _spread(colour.area))
-        return Tracks(position, area, self.names)
+                mask, reach = (nearest == j) & (distance < colour.radius), _spread(colour.area)
+                if not mask.any():
+                    continue
+                position[i, j], area[i, j] = _densest(mask, reach)
+                if spares and (rest := mask & ~_disc(mask.shape, position[i, j], 1.5 * reach)).any():
+                    second[i, j] = _densest(rest, reach)[1]
+        return Tracks(position, area, self.names, second if spares else None)
 
 
 def _nearest(pixels: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

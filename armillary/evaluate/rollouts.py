@@ -16,7 +16,7 @@ import numpy as np
 
 from armillary import media
 from armillary.errors import BadInput, Failed
-from armillary.evaluate import objects, pixels
+from armillary.evaluate import objects, pixels, versus
 from armillary.evaluate.stats import estimate, median, share
 from armillary.progress import Progress
 from armillary.types import Episode, Report
@@ -117,6 +117,7 @@ def evaluate_world(
     Returns:
         Report whose `metrics` hold, for each arm `dream`, `copy`, `reconstruction`:
         `psnr`, `ssim`, `psnr_changed`, `sharpness`: {arm: {horizon: Estimate}}; `over_copy`: {horizon: Estimate} of the PSNR gained;
+        `versus`: what `versus.against_copy` says of every horizon up to 16;
         `curves`: {measure: {arm: [mean of each step]}}; `objects`: {arm: {class: {horizon: ...}}} with `n`, `lost` (a share),
         `error_px` (median of those found), `in_place` (a share); `tip`: {arm: {horizon: ...}}; `tracker`: the tracker against the
         exact truth; `frames_per_second`; `per_episode`. Horizons are strings, so that JSON keeps them. Pixels are of a 64-pixel image.
@@ -129,6 +130,7 @@ def evaluate_world(
     if not horizons or horizons[0] < 1 or past < 1:
         raise BadInput(f"Horizons and the number of given frames start at 1; got {horizons} and {past}.")
     setup = Setup(past, -(-horizons[-1] // multiple) * multiple, size, camera, truth_size)
+    near = range(1, min(versus.UP_TO, setup.steps) + 1)
     kept, short = setup.long_enough(episodes)
     runs, seconds = [], []
     with Progress("dream", total=len(kept)) as bar:
@@ -140,12 +142,13 @@ def evaluate_world(
             arms = {"dream": made, "copy": np.repeat(truth[past - 1 : past], setup.steps, axis=0)}
             if reconstruct is not None:
                 arms["reconstruction"] = np.asarray(reconstruct(truth))[past:]
-            runs.append(_run(episode, setup, truth, arms, horizons))
+            runs.append(_run(episode, setup, truth, arms, sorted({*horizons, *near})))
             if watch is not None:
                 watch(episode, truth, np.concatenate([truth[:past], made]))
             bar.advance(psnr=f"{runs[-1]['steps']['psnr']['dream'][horizons[-1] - 1]:.1f} dB at +{horizons[-1]}")
     metrics = _pixel_metrics(runs, horizons)
     metrics.update(_object_metrics(runs, horizons))
+    metrics["versus"] = versus.against_copy(runs, near)
     warm = seconds[1:] or seconds  # the first call also warms caches
     metrics["frames_per_second"] = setup.steps * len(warm) / max(sum(warm), 1e-9)
     metrics.update({"episodes": len(kept), "past": past, "horizons": horizons, "size": size, "seed": seed})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ def eval(
     data: Path,
     episodes: int = 40,
     horizons: tuple[int, ...] = (1, 8, 16, 28),
+    given: int | None = None,
+    long: float = 0.0,
     steps: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -22,51 +25,43 @@ def eval(
     """Measure a tokenizer or a world against the truth.
 
     A tokenizer: what its reconstruction loses. A world: PSNR and SSIM of open-loop rollouts against truth, against copying the last frame
-    and against the tokenizer's own reconstruction, whether the objects are still there, and, when it takes actions, whether they matter: a
-    world that ignores its actions is ACTION-BLIND and ends with exit code 1.
+    (paired, at every horizon up to 16) and against the tokenizer's own reconstruction, whether the objects are still there, and, when it
+    takes actions, whether they matter: a world that ignores its actions is ACTION-BLIND and ends with exit code 1. With `--long 10` also
+    ten times the length it was trained on: what is lost, what is made up, how the picture drifts, and when it collapses.
 
-    Example: armillary eval tabletop --data held-out --out eval-tabletop
+    Example: armillary eval tabletop --data held-out --long 10 --out eval-tabletop
 
     Args:
         model: a shipped name or a checkpoint folder.
         data: a LeRobot dataset that the model was not trained on, or (for a tokenizer) a folder of videos.
         episodes: at most so many.
         horizons: frames after the last given one at which values are read.
+        given: frames of each episode that are given, as 1 or 9; none named: what the world looks back on.
+        long: times the trained length to dream on; the episodes must be as long. 0 leaves it out.
         steps: denoising steps a frame.
         seed: of the dreams.
         out: a folder for report.html and result.json.
     """
     from armillary.evaluate import present
-    from armillary.evaluate.blocks import Group, Movie, Page, Videos
+    from armillary.evaluate.blocks import Page
     from armillary.evaluate.page import write_page
-    from armillary.evaluate.sheet import difference
     from armillary.presets import to_json
     from armillary.store import check_writable, find_weights, read_json, write_json
 
     if not data.is_dir():
         raise BadInput(f"--data {data} is no folder.")
+    if long < 0 or episodes < 1:
+        raise BadInput(f"--long is a number of lengths, 0 for none, and --episodes at least 1; got {long:g} and {episodes}.")
     if out is not None:
         check_writable(out)
     family = read_json(find_weights(model, "model") / "config.json").get("family")
-    shown: list[Group] = []
     if family == "tokenizer":
+        if given is not None or long:
+            raise BadInput(f"{model!r} is a tokenizer: --given and --long are for worlds.")
         report = _tokenizer(model, data, episodes)
         reports, sections, code = {"reconstruction": report}, [present.tokenizer_section(report)], 0
     else:
-
-        def watch(episode: Any, truth: Any, dream: Any) -> None:
-            if len(shown) < 8:
-                shown.append(
-                    Group(
-                        [Movie("truth", truth), Movie("dream", dream), Movie("difference", difference(truth, dream))],
-                        episode.id,
-                    )
-                )
-
-        reports = _world(model, data, episodes, horizons, steps, seed, watch)
-        sections = [present.world_section(reports["rollouts"], before=[Videos(shown)])]
-        if "control" in reports:
-            sections.append(present.control_section(reports["control"]))
+        reports, sections = _world(model, data, episodes, horizons, given, long, steps, seed)
         code = int("control" in reports and reports["control"].metrics["verdict"] == "ACTION-BLIND")
     result: dict[str, Any] = {"model": model, "family": family, "data": str(data)}
     result |= {name: {"metrics": to_json(dict(r.metrics)), "notes": list(r.notes)} for name, r in reports.items()}
@@ -99,36 +94,111 @@ def _tokenizer(model: str, data: Path, count: int) -> Any:
 
 
 def _world(
-    model: str, data: Path, count: int, horizons: tuple[int, ...], steps: int | None, seed: int, watch: Any
-) -> dict[str, Any]:
+    model: str,
+    data: Path,
+    count: int,
+    horizons: tuple[int, ...],
+    given: int | None,
+    long: float,
+    steps: int | None,
+    seed: int,
+) -> tuple[dict[str, Any], list[Any]]:
+    """The reports on a world and their sections."""
     from armillary.data.lerobot.read import LeRobotDataset
+    from armillary.evaluate import present, present_long
+    from armillary.evaluate.blocks import Videos
     from armillary.evaluate.control import evaluate_control, sim_twin
+    from armillary.evaluate.long import evaluate_long
     from armillary.evaluate.reconstruct import reconstructor
     from armillary.evaluate.rollouts import evaluate_world
     from armillary.rollout.dreamer import Dreamer
-    from armillary.verbs._judge import as_dream, past_of, replayable
+    from armillary.verbs._judge import as_dream, as_long_dream, past_of, replayable, trained_frames
 
-    held = LeRobotDataset(data)
-    camera = next(iter(held.cameras))
-    kept = [held.episode(i, cameras=(camera,)) for i in range(min(count, len(held)))]
     dreamer = Dreamer(model)
-    common: dict[str, Any] = {"past": past_of(dreamer), "size": dreamer.size[0], "camera": camera, "seed": seed}
+    past, trained, step = past_of(dreamer, given), trained_frames(dreamer), dreamer.temporal
+    held = LeRobotDataset(data)
+    kept = _held(held, count, dreamer.size)
+    camera = next(iter(held.cameras))
+    lasting = -(-(round(trained * long) - past) // step) * step
+    if long:
+        _long_enough(kept, camera, past + lasting)
+    common: dict[str, Any] = {"past": past, "size": dreamer.size[0], "camera": camera, "seed": seed}
+    common |= {"reconstruct": reconstructor(dreamer.tokenizer), "multiple": step}
     options = {} if steps is None else {"steps": steps}
-    longest = -(-max(horizons) // dreamer.temporal) * dreamer.temporal
-    reports = {
-        "rollouts": evaluate_world(
-            as_dream(dreamer, longest, **options),
-            kept,
-            horizons,
-            reconstruct=reconstructor(dreamer.tokenizer),
-            multiple=dreamer.temporal,
-            watch=watch,
-            **common,
+    shown = _Shown(past)
+    made = as_dream(dreamer, -(-max(horizons) // step) * step, **options)
+    reports = {"rollouts": evaluate_world(made, kept, horizons, watch=shown.watch, **common)}
+    sections = [
+        present.world_section(reports["rollouts"], before=[Videos(shown.films)]),
+        present_long.versus_section(reports["rollouts"].metrics["versus"]),
+    ]
+    if long:
+        far = _Shown(past, 4)
+        reports["long"] = evaluate_long(
+            as_long_dream(dreamer, lasting, **options), kept, trained=trained, times=long, watch=far.watch, **common
         )
-    }
+        sections.append(present_long.long_section(reports["long"], before=far.blocks()))
     if dreamer.world.action_spec is not None:
-        length = 16 // dreamer.temporal * dreamer.temporal
-        reports["control"] = evaluate_control(
-            as_dream(dreamer, length, **options), kept, steps=length, twin=sim_twin if replayable(kept) else None, **common
-        )
-    return reports
+        length = 16 // step * step
+        twin = sim_twin if replayable(kept) else None
+        asked = {k: v for k, v in common.items() if k not in ("reconstruct", "multiple")}
+        reports["control"] = evaluate_control(as_dream(dreamer, length, **options), kept, steps=length, twin=twin, **asked)
+        sections.append(present.control_section(reports["control"]))
+    return reports, sections
+
+
+def _held(data: Any, count: int, size: tuple[int, int]) -> list[Any]:
+    """The episodes, their first camera's frames at the world's size: long ones would not fit into memory otherwise."""
+    from armillary import media
+
+    camera = next(iter(data.cameras))
+    out = []
+    for i in range(min(count, len(data))):
+        episode = data.episode(i, cameras=(camera,))
+        out.append(dataclasses.replace(episode, frames={camera: media.fit(episode.frames[camera], size)}))
+    return out
+
+
+def _long_enough(episodes: list[Any], camera: str, frames: int) -> None:
+    """Raises BadInput with the command that records longer ones, where a simulator of this package recorded these."""
+    from armillary.verbs._judge import replayable
+
+    longest = max(min(len(e.frames[camera]), len(e.actions) + 1) for e in episodes)
+    if longest < frames:
+        sim = episodes[0].id.rpartition("-")[0]
+        how = f" `armillary sim record {sim} --frames {frames} --seed 900000` makes some." if replayable(episodes) else ""
+        raise BadInput(f"--long wants episodes of {frames} frames; the longest has {longest}.{how}")
+
+
+class _Shown:
+    """The first few rollouts as films and sheets of truth, dream and difference."""
+
+    def __init__(self, given: int, most: int = 8) -> None:
+        self.given, self.most = given, most
+        self.films: list[Any] = []
+        self.sheets: list[Any] = []
+
+    def watch(self, episode: Any, truth: Any, dream: Any) -> None:
+        from armillary import media
+        from armillary.evaluate.blocks import Group, Movie, Picture
+        from armillary.evaluate.sheet import difference, make_sheet
+
+        if len(self.films) >= self.most:
+            return
+        rows, labels = [truth, dream, difference(truth, dream)], ["truth", "dream", "difference"]
+        movies = [Movie(label, row, episode.fps) for label, row in zip(labels, rows)]
+        self.films.append(Group(movies, episode.id, self.given))
+        times = [f"{i / episode.fps:.1f} s" for i in range(len(truth))]
+        # Cells of 64 pixels: as many as a page is wide.
+        small = [media.fit(row, (64, round(64 * row.shape[2] / row.shape[1]))) if row.shape[1] > 64 else row for row in rows]
+        sheet = make_sheet(small, labels, columns=11, times=times, given=self.given, cell=64)
+        self.sheets.append(Picture(f"{episode.id}, to {times[-1]}", sheet))
+
+    def blocks(self) -> list[Any]:
+        from armillary.evaluate.blocks import Details, Images, Videos
+
+        return [
+            Videos(self.films[:2]),
+            Images(self.sheets[:1]),
+            Details("More episodes", [Videos(self.films[2:]), Images(self.sheets[1:])]),
+        ]
