@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from armillary.recipes import autoregressive, distill, tabletop, tokenizers, videos
+from armillary.recipes import autoregressive, diffusion, distill, tabletop, tokenizers, videos
 from armillary.train import RunConfig
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
@@ -26,6 +26,10 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "ar-text": autoregressive.text,
     "ar-cooldown": autoregressive.cooldown,
     "ar-live": autoregressive.live,
+    "dit-first": diffusion.first,
+    "dit-larger": diffusion.larger,
+    "dit-video": diffusion.video,
+    "dit-cooldown": diffusion.cooldown,
     "demo-frame-c8-tabletop": tabletop.demo_frame_c8,
     "demo-video-d4x8x8-tabletop": tabletop.demo_video_d4x8x8,
     "demo-unet-tabletop": tabletop.demo_unet,

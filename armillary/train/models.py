@@ -23,6 +23,8 @@ from armillary.tokenizers.calibrate import calibrate
 from armillary.tokenizers.objective import ObjectiveConfig, TokenizerObjective
 from armillary.worlds.autoregressive.world import AutoregressiveWorld
 from armillary.worlds.base import Setting, World
+from armillary.worlds.diffusion.common import DiffusionWorld
+from armillary.worlds.diffusion.grow import grow
 
 FITTING_WINDOWS, FITTING_CLIPS = 512, 24
 # The parameters that latents depend on.
@@ -110,8 +112,8 @@ class WorldRun:
     Args:
         size: a line of `worlds.WORLDS`; with `start`, empty.
         start: a shipped name or checkpoint folder to go on from (post-training), empty for random weights.
-        overrides: changes to the size, as `past=2` or `network.dropout=0.1`; of an autoregressive start, what may change without a
-            weight being lost, as `frames=9` or `network.block=8`.
+        overrides: changes to the size, as `past=2` or `network.dropout=0.1`; of a start, what may change without a weight being lost, as
+            `frames=9` or `network.block=8` of an autoregressive one, `clip=16` or `network.given=true` of a diffusion one.
         unroll_prob: share of the steps that push forward through the world's own dreams, for worlds that can.
         unroll_from: share of the run after which that begins; it rises to the whole over a tenth of the run.
         lora: rank of low-rank adapters that are trained instead of the weights of `start`; 0 trains those. What is kept is a folder of
@@ -169,13 +171,13 @@ class WorldRun:
         return worlds.Adapted(world, self.lora, self.lora_alpha or None, self.lora_targets)
 
     def _grown(self, world: World, data: Encoded) -> World:
-        """The start with other settings and, where it read no text and the data carry some, with text. Autoregressive worlds can that."""
+        """The start with other settings; an autoregressive one also with text, where it read none and the data carry some."""
         told = bool(data.text) and not world.setting.text
         if isinstance(world, AutoregressiveWorld) and (self.overrides or told):
             more = {"text": data.text, "text_dim": data.text_dim} if told else {}
             return world.grown(self.overrides, dataclasses.replace(world.setting, **more))
-        if self.overrides:
-            raise BadInput("A diffusion world that goes on from another keeps its size: leave model.overrides empty.")
+        if self.overrides and isinstance(world, DiffusionWorld):
+            return grow(world, self.overrides)
         return world
 
     def _check_start(self, world: World, data: Encoded) -> None:

@@ -33,9 +33,11 @@ def test_contract(name):
     assert call(name, steps=7).steps == 7 and config.eval_every and config.steps > 100
     source = config.data.source if isinstance(config.data, LatentsConfig) else config.data
     sources = source.sources if isinstance(source, MixtureConfig) else (source,)
+    encoded = [s for s in (config.data, *sources) if isinstance(s, LatentsConfig)]
+    sources = tuple(s.source if isinstance(s, LatentsConfig) else s for s in sources)
     assert all(s.path == "some/data" or s.path.startswith("some/data/") for s in sources)
     source, size_of = sources[0], lambda s: getattr(s, "crop", (0, 0)) if any(getattr(s, "crop", (0, 0))) else s.size
-    assert not isinstance(config.data, LatentsConfig) or config.data.tokenizer == "some/tokenizer"
+    assert all(e.tokenizer == "some/tokenizer" for e in encoded)
     if isinstance(config.model, TokenizerRun):
         size = tokenizers.TOKENIZERS[config.model.size]
         assert all((s.frames - 1) % size.temporal == 0 for s in sources)
@@ -47,7 +49,10 @@ def test_contract(name):
     else:
         assert isinstance(config.model, WorldRun)
         size = worlds.WORLDS[config.model.size]
-        latents = 1 + (source.frames - 1) // (4 if "ar" in name.split("-") else 1)
+        assert encoded, "a world learns from what a tokenizer says"
+        latents = 1 + (source.frames - 1) // next(
+            (fold for kind, fold in (("ar", 4), ("dit", 8)) if kind in name.split("-")), 1
+        )
         assert latents > size.past, "a window holds what the world looks back on and a frame to learn"
 
 
