@@ -1,8 +1,8 @@
 """Measuring: a tokenizer against what went in, a dreamed rollout against what happened, an action against its absence.
 
 `METRICS` holds the measures of one video against another. `evaluate_tokenizer`, `compare_tokenizers`, `evaluate_world`,
-`evaluate_long` and `evaluate_control` make a `Report`; `write_page` turns reports into one page that opens from disk. Worlds come in as plain callables, so
-that anything that dreams can be measured.
+`evaluate_long` and `evaluate_control` make a `Report`; `write_page` turns reports into one page that opens from disk. Worlds come in
+as plain callables, so that anything that dreams can be measured.
 """
 
 from __future__ import annotations
