@@ -21,6 +21,16 @@ Precision = Literal["float32", "bfloat16"]
 Bring = Callable[[Tensor], Tensor]
 
 
+def check_device(device: str) -> None:
+    """Raises BadInput: no name of a device, or one that is not there."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise BadInput(f"--device wants cpu, cuda, cuda:1 or mps; got {device!r}.") from error
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise BadInput(f"This machine has no {kind} device that PyTorch can use; --device cpu would work.")
+
+
 @dataclass(frozen=True)
 class Placement:
     """Args:
@@ -36,12 +46,7 @@ class Placement:
 
     def check(self, world: Any) -> None:
         """Raises BadInput: the device is not there, or the world's blocks are asked for too often to be moved."""
-        try:
-            kind = torch.device(self.device).type
-        except RuntimeError as error:
-            raise BadInput(f"--device wants cpu, cuda, cuda:1 or mps; got {self.device!r}.") from error
-        if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
-            raise BadInput(f"This machine has no {kind} device that PyTorch can use; --device cpu would work.")
+        check_device(self.device)
         if self.offload == "blocks" and world.family != "diffusion":
             raise BadInput(
                 "Blocks are moved once for each evaluation, of which every token is one here; --offload parts would work."

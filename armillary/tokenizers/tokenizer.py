@@ -8,19 +8,24 @@ that are small run side by side; how many depends on the frame size alone. An im
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from armillary.errors import BadInput
 from armillary.nn.conv import Reel
+from armillary.tokenizers import int8
 from armillary.tokenizers.autoencoder import Autoencoder, TokenizerConfig
+from armillary.tokenizers.compiled import compiled
 from armillary.tokenizers.fast import folded
 from armillary.tokenizers.tiling import tiled
 from armillary.types import Latents, Tokens
 
 # Pixels that run through at once, over the clips of a batch (never less than one latent frame of one clip).
 PIXELS = 1 << 20
+
+Engine = Literal["auto", "plain", "folded", "int8", "compiled"]
 
 
 class Tokenizer(Autoencoder):
@@ -33,28 +38,53 @@ class Tokenizer(Autoencoder):
             clip: 8 bytes x width for each cell and latent frame (an hour at 30 frames a second, 128 pixels, 8x8x8 and width 512: 14 GB).
             With a number memory is bounded, and from there on results are another network's.
         tile: pixels on a side of the tiles that larger frames are run in (see `tiling`); 0 for whole frames, as trained.
+        engine: how the network is arranged: `folded` for CPUs (see `fast`), `int8` for those with VNNI (see `int8`; clips of a batch then
+            run one by one, so that none depends on its neighbours), `plain` as trained, `compiled` for GPUs (see `compiled`). `auto` is
+            `folded` on a CPU and `plain` elsewhere.
     """
+
+    engine: Engine
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__(config)
         self.name, self.sha256 = "", ""
         self.extra: dict[str, object] = {}
         self.history = self.tile = 0
-        self._folded: tuple[object, Autoencoder] | None = None
+        self.engine = "auto"
+        self._arranged: tuple[object, Autoencoder] | None = None
 
     def inference(self) -> Autoencoder:
-        """The same network arranged for inference (see `fast`), made when first asked for and again when a weight has changed."""
-        state = [(p.data_ptr(), p._version, p.device, p.dtype) for p in self.parameters()]
-        if self._folded is None or self._folded[0] != state:
+        """The same network arranged for inference as `engine` says, made when first asked for and again when a weight has changed.
+
+        Raises:
+            BadInput: an engine this machine, device or precision has not.
+        """
+        engine = self.engine
+        if engine == "auto":
+            engine = "folded" if self.device.type == "cpu" else "plain"
+        state = (engine, [(p.data_ptr(), p._version, p.device, p.dtype) for p in self.parameters()])
+        if self._arranged is None or self._arranged[0] != state:
             # The plain class: nothing of this one's belongs into the copy.
             plain = Autoencoder.__new__(Autoencoder)
-            plain.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_folded", "extra")})
-            self._folded = (state, folded(plain))
-        return self._folded[1]
+            plain.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_arranged", "extra")})
+            self._arranged = (state, self._arrange(plain, engine))
+        return self._arranged[1]
+
+    def _arrange(self, plain: Autoencoder, engine: str) -> Autoencoder:
+        if engine == "plain":
+            return plain
+        if engine == "folded":
+            return folded(plain)
+        if engine == "int8":
+            int8.check(self.device, self.dtype)
+            return int8.rounded(folded(plain))
+        if engine == "compiled":
+            return compiled(plain)
+        raise BadInput(f"An engine is one of {', '.join(get_args(Engine))}; got {engine!r}.")
 
     def forget(self) -> None:
         """Drop the copy that `inference` keeps, and the memory it takes where it lies."""
-        self._folded = None
+        self._arranged = None
 
     @property
     def temporal(self) -> int:
@@ -183,6 +213,8 @@ class Tokenizer(Autoencoder):
         """
         x = x.to(self.device)
         length, rows = x.shape[time], max(1, PIXELS // (pixels * self.temporal))
+        if self.engine == "int8":
+            rows = 1
         if not self.config.video:
             # Each frame alone: the time axis is only more rows.
             frames = x.movedim(time, 1).flatten(0, 1).unsqueeze(time)

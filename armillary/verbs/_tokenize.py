@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,9 @@ def tokenize(
     max_frames: int = 0,
     tile: int = 0,
     history: int = 0,
+    device: str = "cpu",
+    engine: Literal["auto", "plain", "folded", "int8", "compiled"] = "auto",
+    precision: Literal["float32", "bfloat16"] = "float32",
 ) -> dict[str, Any]:
     """A video (or image) to latents or tokens; a .safetensors of them back to a video. Of any length: frames pass through one by one.
 
@@ -50,18 +53,26 @@ def tokenize(
         max_frames: no more than so many are read; 0 reads all.
         tile: larger frames run in tiles of so many pixels; 0 for whole frames.
         history: latent frames that attention over time looks back on; 0 for all (memory then grows by a little with each).
+        device: cpu, cuda, cuda:1 or mps.
+        engine: how the network is arranged: `int8` for wide networks on CPUs with VNNI, `compiled` for GPUs; docs/tokenizers.md says more.
+        precision: of weights and products; bfloat16 is for GPUs.
     """
+    import torch
     from safetensors.torch import save
 
     from armillary import media, tokenizers
+    from armillary.rollout.placement import check_device
     from armillary.store import write_bytes
 
     if min(size, max_frames, tile, history) < 0:
         raise BadInput(
             f"--size, --max-frames, --tile and --history are 0 or a positive number; got {size}, {max_frames}, {tile} and {history}."
         )
-    model = tokenizers.load(tokenizer)
-    model.tile, model.history = tile, history
+    check_device(device)
+    model = tokenizers.load(tokenizer, device)
+    model.tile, model.history, model.engine = tile, history, engine
+    if precision == "bfloat16":
+        model = model.to(torch.bfloat16)
     if source.suffix == ".safetensors":
         return _back(source, model, tokenizer, reconstruction)
     said: list[str] = []
@@ -137,7 +148,7 @@ class _Trip:
             self.whole = video.shape[1:3]
             coded = stream.encode(media.to_tensor(video))
             self.parts.append(coded)
-            back = media.to_frames(stream.decode(coded))[: len(some), : self.size[0], : self.size[1]]
+            back = media.to_frames(stream.decode(coded).float().cpu())[: len(some), : self.size[0], : self.size[1]]
             self.count += len(some)
             self.psnr += [float(v) for v in psnr(some, back)]
             for frame in back:
@@ -163,7 +174,7 @@ class _Trip:
 
         name, axis = ("ids", 1) if isinstance(self.parts[0], Tokens) else ("latents", 2)
         values = [p.ids if isinstance(p, Tokens) else p.values for p in self.parts]
-        return {name: torch.cat(values, axis).contiguous()}
+        return {name: torch.cat(values, axis).cpu().contiguous()}
 
 
 def _groups(frames: Iterable[np.ndarray], temporal: int) -> Iterator[np.ndarray]:
@@ -204,7 +215,7 @@ def _back(source: Path, model: Tokenizer, name: str, reconstruction: Path | None
         nonlocal count
         with Progress("decode", latents) as bar:
             for i in range(latents):
-                for frame in media.to_frames(stream.decode(values.narrow(axis, i, 1))):
+                for frame in media.to_frames(stream.decode(values.narrow(axis, i, 1)).float().cpu()):
                     if count < t:
                         count += 1
                         yield frame[: int(facts.get("height", len(frame))), : int(facts.get("width", frame.shape[1]))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -27,6 +27,7 @@ def tokenize_eval(
     picture_features: str = "",
     baselines: bool = True,
     device: str = "cpu",
+    engine: Literal["auto", "plain", "folded", "int8", "compiled"] = "auto",
     seed: int = 0,
 ) -> dict[str, Any]:
     """What a tokenizer keeps of video it was not trained on, beside other tokenizers and beside what it has to beat.
@@ -50,6 +51,7 @@ def tokenize_eval(
         picture_features: extractor of rFID; the same when empty, `small` where that one sees clips alone.
         baselines: whether they are measured too.
         device: where the tokenizers and extractors run.
+        engine: how the networks are arranged: `int8` for wide ones on CPUs with VNNI, `compiled` for GPUs.
     """
     from armillary import features as extractors
     from armillary import tokenizers
@@ -59,6 +61,7 @@ def tokenize_eval(
     from armillary.evaluate.present_tokenizers import tokenizer_page
     from armillary.presets import to_json
     from armillary.progress import say
+    from armillary.rollout.placement import check_device
     from armillary.store import check_writable, write_json
 
     for name, value in (("clips", clips), ("max-frames", max_frames), ("size", size)):
@@ -66,8 +69,11 @@ def tokenize_eval(
             raise BadInput(f"--{name} is 0 or a positive number; got {value}.")
     if out is not None:
         check_writable(out)
+    check_device(device)
     found = footage.find(data, layout, clips or None, seed)
     models = {name: tokenizers.load(name, device) for name in dict.fromkeys((tokenizer, *also))}
+    for model in models.values():
+        model.engine = engine
     titles = {Path(n).name: m for n, m in models.items()}
     if len(titles) < len(models):  # two folders of one name are told apart by their paths
         titles = models
