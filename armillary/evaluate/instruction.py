@@ -186,5 +186,6 @@ def judge(metrics: dict[str, Any]) -> tuple[str, str]:
     own: Estimate = metrics["own_truth"]
     if own["mean"] is None or own["low"] is None or own["n"] < FEWEST:
         return OPEN, f"only {own['n']} judgements, {FEWEST} at least are wanted."
-    words = f"nearer to its own truth than under another sentence in {100 * own['mean']:.0f} % of {own['n']} (95 %: {100 * own['low']:.0f} % or more)."
+    part = f"in {100 * own['mean']:.0f} % of {own['n']} (95 %: {100 * own['low']:.0f} % or more)."
+    words = f"nearer to its own truth than under another sentence {part}"
     return (FOLLOWS if own["low"] > CHANCE_SHARE else BLIND), words

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from armillary import media, text, tokenizers, worlds
+from armillary import media, text, tokenizers
 from armillary.errors import BadInput
 from armillary.rollout.placement import Placement
+from armillary.rollout.posttrained import Posttrained, open_world
 from armillary.tokenizers import Tokenizer
-from armillary.types import Conditioning
+from armillary.types import Camera, Conditioning
 from armillary.worlds import World
 from armillary.worlds.autoregressive.refine import Refiner, load_refiner
 from armillary.worlds.diffusion.causal import CausalWorld
@@ -43,7 +44,7 @@ class Dreamer:
 
     def __init__(
         self,
-        world: World | str | Path,
+        world: World | Posttrained | str | Path,
         tokenizer: Tokenizer | None = None,
         embeddings: str | Path | None = None,
         refiner: Refiner | str | Path | None = None,
@@ -51,7 +52,7 @@ class Dreamer:
         placement: Placement | None = None,
     ) -> None:
         self.placement = placement or Placement()
-        if isinstance(world, World):
+        if isinstance(world, (World, Posttrained)):
             if adapters:
                 raise BadInput(
                     "Adapters are put on a world as it is loaded: give its name, or worlds.load(name, adapters=...)."
@@ -59,7 +60,7 @@ class Dreamer:
             self.world = world
         else:
             # In half precision no copy in float32 is made on the way.
-            self.world = worlds.load(world, None if self.placement.precision == "bfloat16" else torch.float32, adapters)
+            self.world = open_world(world, None if self.placement.precision == "bfloat16" else torch.float32, adapters)
         self.placement.check(self.world)
         self.placement.prepare(self.world)
         ref = self.world.tokenizer
@@ -131,11 +132,17 @@ class Dreamer:
         return self.encoder is not None and self.encoder.count(prompt) <= self.encoder.length
 
     def condition(
-        self, prompts: Sequence[str], negative: str = "", actions: np.ndarray | None = None, cut: bool = False
+        self,
+        prompts: Sequence[str],
+        negative: str = "",
+        actions: np.ndarray | None = None,
+        cut: bool = False,
+        camera: Camera | None = None,
     ) -> Conditioning:
-        """Sentences and raw actions `t a` or `b t a` as a `Conditioning` for `len(prompts)` samples.
+        """Sentences, raw actions `t a` or `b t a` and a camera's path as a `Conditioning` for `len(prompts)` samples.
 
         Args:
+            camera: its poses `1+t 4 4` are of the last given frame and of the `t` further ones; of a world that follows a camera.
             cut: whether a sentence that is too long for the encoder is cut off, as captions are in training; otherwise it is an error.
         """
         made = Conditioning()
@@ -149,6 +156,12 @@ class Dreamer:
             values = torch.as_tensor(np.asarray(actions), dtype=torch.float32)
             values = values[None].expand(len(prompts), -1, -1) if values.ndim == 2 else values
             made = dataclasses.replace(made, actions=values)
+        if camera is not None:
+            pose, k = (torch.as_tensor(x, dtype=torch.float32)[None] for x in (camera.pose, camera.intrinsics))
+            k = k if k.ndim == 4 else k[:, None].expand(-1, pose.shape[1], -1, -1)
+            made = dataclasses.replace(
+                made, poses=pose.expand(len(prompts), -1, -1, -1), intrinsics=k.expand(len(prompts), -1, -1, -1)
+            )
         return made
 
     @torch.no_grad()
@@ -217,6 +230,7 @@ class Dreamer:
         actions: np.ndarray | None = None,
         seed: int | Generator = 0,
         cut: bool = False,
+        camera: Camera | None = None,
         **sampling: Any,
     ) -> np.ndarray:
         """Pixels in, pixels out.
@@ -225,7 +239,7 @@ class Dreamer:
             given: uint8 `t h w 3` already at the world's size and of a usable length, or None.
             num_frames: how many further frames; a multiple of `temporal`, plus one when nothing is given.
             actions: raw `num_frames a`; action `i` leads to the `i`-th further frame.
-            cut: as in `condition`.
+            cut, camera: as in `condition`.
 
         Returns:
             uint8 `num_frames h w 3`.
@@ -238,7 +252,7 @@ class Dreamer:
         if num_frames < 1 or wanted % self.temporal:
             raise BadInput(f"{num_frames} further frames after {known} given are not 1 + {self.temporal}k in all.")
         steps = wanted // self.temporal + (0 if known else 1)
-        made = self.extend(latents, steps, self.condition([prompt], negative, actions, cut), seed, **sampling)
+        made = self.extend(latents, steps, self.condition([prompt], negative, actions, cut, camera), seed, **sampling)
         drawn = seed.initial_seed() if isinstance(seed, Generator) else seed
         return self.decode(torch.cat([latents, made], dim=-3), drawn)[known:]
 

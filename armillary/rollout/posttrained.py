@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from armillary import worlds
-from armillary.conditioning import CONDITIONERS, Attached, Condition
+from armillary.conditioning import CONDITIONERS, Attached, Condition, TextCondition
 from armillary.errors import BadInput
 from armillary.nn import lora
 from armillary.presets import from_json
@@ -54,6 +54,15 @@ class Posttrained(Attached):
             own = lora.state(world)
             for name, parameter in world.named_parameters():
                 parameter.requires_grad_(name in own or name in self.grown)
+
+    @property
+    def setting(self) -> Setting:
+        """The world's, with the text encoder that an attached condition reads by."""
+        own = self.world.setting
+        for config in self.configs.values():
+            if isinstance(config, TextCondition) and not own.text:
+                return dataclasses.replace(own, text=config.encoder, text_dim=config.dim)
+        return own
 
     def live(self, given: Tensor, conditioning: Conditioning, **sampling: Any) -> Live:
         """As the world's own, with what is attached."""

@@ -18,6 +18,7 @@ from armillary.train.distilled import DistillRun
 from armillary.train.meters import METERS
 from armillary.train.models import TokenizerRun, WorldRun
 from armillary.train.optim import OptimConfig
+from armillary.train.posttrained import PosttrainRun
 
 # These may change between one session of a run and the next: the steps that are taken stay the same.
 FREE = ("threads", "save_every", "keep", "meters", "ahead", "most_skipped", "parallel")
@@ -46,7 +47,7 @@ class RunConfig:
     """
 
     name: str
-    model: TokenizerRun | WorldRun | HeadsRun | RefinerRun | DistillRun
+    model: TokenizerRun | WorldRun | HeadsRun | RefinerRun | DistillRun | PosttrainRun
     data: DataConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
     rival: OptimConfig = field(default_factory=lambda: OptimConfig(lr=4e-4, betas=(0.5, 0.999), weight_decay=0.0))

@@ -13,7 +13,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from armillary import worlds
-from armillary.conditioning import ActionCondition, CameraCondition, Condition, TextCondition
+from armillary.conditioning import (
+    ActionCondition,
+    CameraCondition,
+    Condition,
+    TextCondition,
+    TrajectoryCondition,
+    ViewsCondition,
+)
 from armillary.conditioning.action import embodiments
 from armillary.conditioning.camera import check_rigid, motions
 from armillary.data.base import Dataset, Encoded
@@ -64,7 +71,7 @@ class PosttrainRun:
                 f"World {self.start!r} was trained on tokenizer {world.tokenizer.name!r} ({world.tokenizer.sha256[:12]}); the data are "
                 f"encoded with {data.ref.name!r} ({data.ref.sha256[:12]})."
             )
-        check_fit(world, self.start, data)
+        check_fit(world, self.start, data, several=self.task == "driving")
         added = lookup(TASKS, self.task, "task")(world, data)
         added.world.setting = dataclasses.replace(added.world.setting, tokenizer=data.ref)
         return Posttraining(adapt(added.world, self.lora, added.conditions, added.grown), world.sha256)
@@ -155,8 +162,8 @@ def open_base(name: str) -> World:
     return world
 
 
-def check_fit(world: World, name: str, data: Any) -> None:
-    """Raises BadInput: rate or number of views differ; both sides are named."""
+def check_fit(world: World, name: str, data: Any, several: bool = False) -> None:
+    """Raises BadInput: rate or (unless the task adds views) number of views differ; both sides are named."""
     own, theirs = world.setting.fps, data.fps
     if abs(own - theirs) > SAME_RATE * own:
         raise BadInput(
@@ -164,7 +171,7 @@ def check_fit(world: World, name: str, data: Any) -> None:
             "base's, would work."
         )
     views = getattr(world.config, "views", 1)
-    if data.views != views:
+    if data.views != views and not several:
         raise BadInput(f"World {name!r} takes {views} camera(s) at once; the data show {data.views}.")
 
 
@@ -211,6 +218,11 @@ def add_camera(world: World, data: Any) -> Added:
     if not hasattr(world, "ports"):
         raise BadInput(
             f"World {world.name!r} is {world.family} and has no channels port, which a camera's rays enter by; a diffusion world has one."
+        )
+    if world.action_spec is not None:
+        raise BadInput(
+            f"World {world.name!r} wants actions ({', '.join(world.action_spec.names)}) for every frame, and a path stands for them; a "
+            "base that only watches would work (data.source.actions=false when it is trained)."
         )
     if "poses" not in data.fields:
         raise BadInput("The data do not say where their camera was; camera post-training wants a pose for every frame.")
@@ -263,8 +275,27 @@ def add_instruction(world: World, data: Any) -> Added:
     return Added(world, {"text": TextCondition(data.text_dim, data.text)})
 
 
+def add_driving(world: World, data: Any) -> Added:
+    """All views of a drive at once, and where the car shall go; each latent frame is told its own stretch of the way."""
+    if not getattr(getattr(world, "ports", None), "views", False):
+        raise BadInput(
+            f"World {world.name!r} goes frame by frame or token by token; several views at once want a clip world (a DiT that is not "
+            "causal), as `armillary train dit-driving` makes one."
+        )
+    if data.views < 2 or "trajectory" not in data.fields:
+        raise BadInput(
+            f"Driving wants several views and the way that the car took; the data show {data.views} view(s) of "
+            f"{', '.join(sorted(data.fields))}. Give drives (`armillary sim record driving --cameras ...`, or folders of `write_drive`)."
+        )
+    names = tuple(getattr(getattr(getattr(data, "config", None), "source", None), "views", ()))
+    pace = world.tokenizer.temporal / data.fps
+    way = TrajectoryCondition(dim=32, hidden=128, scale=10.0, horizon=min(64, round(20 * pace)), pace=pace, dropout=0.2)
+    return Added(world, {"views": ViewsCondition(data.views, names), "trajectory": way})
+
+
 TASKS: dict[str, Callable[[World, Any], Added]] = {
     "camera": add_camera,
     "action": add_action,
     "instruction": add_instruction,
+    "driving": add_driving,
 }

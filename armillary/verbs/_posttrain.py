@@ -1,0 +1,345 @@
+"""`armillary posttrain`: a finished world, a task and a dataset to a world that does the task, or is marked as one that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from armillary.errors import BadInput
+
+ROWS = 32  # of a batch, at most
+HELD_OUT = 24  # episodes to judge on, where the data have enough
+MOST_HELD_OUT = 0.3  # of them
+
+
+def posttrain_action(
+    *,
+    data: Path,
+    base: str,
+    lora: int = 0,
+    out: Path | None = None,
+    steps: int = 2000,
+    batch: int = 0,
+    camera: str = "",
+    episodes: int = HELD_OUT,
+    device: str = "",
+    cache: str = "",
+    set: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]] = (),
+) -> tuple[dict[str, Any], int]:
+    """A world that dreams what an action leads to, from recorded episodes with actions.
+
+    Says first what it will cost, goes on where it was stopped, and ends with the action gate: swapped, null, reversed and scaled actions
+    must change the future as the simulator says, or on real data a probe that reads actions off frames. A world that ignores them is
+    marked ACTION-BLIND in its checkpoint, and the exit code is 1.
+
+    Example: armillary posttrain action --data my-robot --base WORLD --out runs/mine
+
+    Args:
+        data: a LeRobot dataset.
+        base: the world to go on from, a shipped name or a checkpoint folder. One that takes the same actions already learns on; any other
+            gets an action port.
+        lora: rank of adapters that are trained instead of all weights; 0 trains those.
+        out: the run's folder (runs/posttrain-action by default); the world is in its `model`.
+        steps: of training.
+        batch: rows in a step; 0 takes what the data and this machine allow.
+        camera: of the dataset; its first when empty.
+        episodes: held-out ones to judge on, at most.
+        device: cpu, cuda, cuda:1 or mps; empty for a GPU if there is one.
+        cache: folder for encoded data.
+        set: settings to override, as in `armillary train`.
+    """
+    return posttrain("action", data, base, lora, out, steps, batch, camera, episodes, device, cache, set)
+
+
+def posttrain_camera(
+    *,
+    data: Path,
+    base: str,
+    lora: int = 0,
+    out: Path | None = None,
+    steps: int = 2000,
+    batch: int = 0,
+    camera: str = "",
+    episodes: int = HELD_OUT,
+    device: str = "",
+    cache: str = "",
+    set: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]] = (),
+) -> tuple[dict[str, Any], int]:
+    """A world whose view goes where its camera is sent, from posed video.
+
+    Rays of each frame enter by the channels port. Ends by sending held-out views along their own and along each other's paths and reading
+    where they went; a world that goes its own way is marked CAMERA-BLIND, and the exit code is 1.
+
+    Example: armillary posttrain camera --data rooms --base runs/unet-rooms/model --out runs/rooms-camera
+
+    Args:
+        data: posed video (docs/data-posed.md): RealEstate10K, `transforms.json`, or a recorded simulator.
+        base: the world to go on from, a shipped name or a checkpoint folder; a diffusion world without actions.
+        lora: rank of adapters that are trained instead of all weights; 0 trains those.
+        out: the run's folder (runs/posttrain-camera by default); the world is in its `model`.
+        steps: of training.
+        batch: rows in a step; 0 takes what the data and this machine allow.
+        camera: of a recorded simulator; its first when empty.
+        episodes: held-out clips to judge on, at most.
+        device: cpu, cuda, cuda:1 or mps; empty for a GPU if there is one.
+        cache: folder for encoded data.
+        set: settings to override, as in `armillary train`.
+    """
+    return posttrain("camera", data, base, lora, out, steps, batch, camera, episodes, device, cache, set)
+
+
+def posttrain_instruction(
+    *,
+    data: Path,
+    base: str,
+    lora: int = 0,
+    out: Path | None = None,
+    steps: int = 2000,
+    batch: int = 0,
+    camera: str = "",
+    episodes: int = HELD_OUT,
+    device: str = "",
+    cache: str = "",
+    set: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]] = (),
+) -> tuple[dict[str, Any], int]:
+    """A world that shows a robot carrying out a sentence, from its present frame.
+
+    Ends by telling held-out scenes their own sentence, another one and none: the thing that is named must move. A world that does the same
+    whatever it is told is marked TEXT-BLIND, and the exit code is 1.
+
+    Example: armillary posttrain instruction --data episodes --base runs/unet-tabletop-watch/model --out runs/told
+
+    Args:
+        data: a LeRobot dataset whose episodes have instructions or captions.
+        base: the world to go on from, a shipped name or a checkpoint folder; one without actions.
+        lora: rank of adapters that are trained instead of all weights; 0 trains those.
+        out: the run's folder (runs/posttrain-instruction by default); the world is in its `model`.
+        steps: of training.
+        batch: rows in a step; 0 takes what the data and this machine allow.
+        camera: of the dataset; its first when empty.
+        episodes: held-out ones to judge on, at most.
+        device: cpu, cuda, cuda:1 or mps; empty for a GPU if there is one.
+        cache: folder for encoded data.
+        set: settings to override, as in `armillary train`.
+    """
+    return posttrain("instruction", data, base, lora, out, steps, batch, camera, episodes, device, cache, set)
+
+
+def posttrain(
+    task: str,
+    data: Path,
+    base: str,
+    lora: int,
+    out: Path | None,
+    steps: int,
+    batch: int,
+    camera: str,
+    episodes: int,
+    device: str,
+    cache: str,
+    changes: tuple[str, ...],
+) -> tuple[dict[str, Any], int]:
+    """What every task does: check, plan, say the cost, train, judge, mark.
+
+    Raises:
+        BadInput: data that do not fit the base or the task, before anything is encoded or trained.
+    """
+    from armillary.presets import override, to_json
+    from armillary.progress import say
+    from armillary.recipes.posttrain import POSTTRAIN
+    from armillary.rollout.posttrained import BLIND, write_card
+    from armillary.store import check_writable, read_json, write_json
+    from armillary.train import train
+
+    if not data.is_dir():
+        raise BadInput(f"--data {data} is no folder.")
+    if lora < 0 or steps < 1 or batch < 0 or episodes < 2:
+        raise BadInput(
+            f"--steps is at least 1, --episodes at least 2, --lora and --batch at least 0; got {steps}, {episodes}, {lora}, {batch}."
+        )
+    folder = check_writable(out or Path("runs") / f"posttrain-{task}")
+    count, longest = size_of(data)
+    share = min(MOST_HELD_OUT, max(0.05, HELD_OUT / max(1, count))) if count else 0.1
+    config = POSTTRAIN[task](
+        str(data), start=base, lora=lora, steps=steps, batch=ROWS, camera=camera, held_out=share, longest=longest, cache=cache
+    )
+    config = check(config, base, batch)
+    config = override(fitted(config, base, lora, device), changes)
+    told = folder / "posttrain.json"
+    if not (folder / "result.json").is_file() and not int(os.environ.get("RANK", "0")):
+        say(cost(config))
+    result = train(config, folder)
+    if not result.finished or result.model is None or int(os.environ.get("RANK", "0")):
+        return to_json(result), 0
+    if told.is_file():
+        found = read_json(told)
+    else:
+        found = judged(task, str(result.model), base, config.data.source, episodes)
+        write_card(result.model, {"gate": found["gate"]})
+        (result.model / "README.md").write_text(card(task, base, data, config, found), encoding="utf-8")
+        write_json(told, found)
+    verdict = found["gate"]["verdict"]
+    say(f"{verdict}: {found['gate']['figures'].get('why', '')} {told} says more.")
+    return {"world": str(result.model), **found}, int(verdict.endswith(BLIND))
+
+
+def size_of(data: Path) -> tuple[int, int]:
+    """(episodes, frames that three quarters of them have) of a LeRobot dataset; zeros for any other layout."""
+    import numpy as np
+
+    from armillary.data.lerobot.read import LeRobotDataset
+
+    if not (data / "meta" / "info.json").is_file():
+        return 0, 0
+    lengths = [int(r["length"]) for r in LeRobotDataset(data).episodes]
+    if not lengths:
+        raise BadInput(f"{data} holds no episodes.")
+    return len(lengths), int(np.quantile(lengths, 0.25))
+
+
+def check(config: Any, base: str, batch: int) -> Any:
+    """The config with a batch that the data can fill, once data, task and base go together.
+
+    Raises:
+        BadInput: they do not, or there are fewer episodes than rows in a batch.
+    """
+    from armillary.errors import lookup
+    from armillary.train.posttrained import TASKS, check_fit, open_base
+
+    world, source = open_base(base), config.data.source
+    pixels = source.build("train")
+    source.build("held-out")
+    check_fit(world, base, pixels)
+
+    @dataclasses.dataclass
+    class Shown:
+        """The data as a task sees them, before a tokenizer has read them."""
+
+        text, text_dim = config.data.text, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pixels, name)
+
+    shown = Shown()
+    if config.data.text:
+        from armillary import text
+
+        encoder = text.load(config.data.text)
+        shown.text, shown.text_dim = encoder.name, encoder.dim
+    lookup(TASKS, config.model.task, "task")(world, shown)
+    episodes = len({e.group for e in pixels.entries})
+    if batch and episodes < batch:
+        raise BadInput(
+            f"{source.path} has {episodes} episodes to train on, fewer than a batch of {batch}; --batch {episodes} would work."
+        )
+    if episodes < 2:
+        raise BadInput(f"{source.path} has {episodes} episode to train on; two at least are wanted.")
+    rows = batch or min(ROWS, 1 << (episodes.bit_length() - 1))
+    return dataclasses.replace(config, batch=rows)
+
+
+def fitted(config: Any, base: str, lora: int, device: str) -> Any:
+    """Device, precision, what is recomputed and, where that does not suffice, fewer rows at once: the plainest way that fits.
+
+    Raises:
+        BadInput: nothing does.
+    """
+    import torch
+
+    from armillary.progress import say
+    from armillary.rollout import memory
+    from armillary.rollout.wanted import wanted
+    from armillary.verbs._doctor import memory_gb
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    there = torch.cuda.get_device_properties(device).total_memory if device.startswith("cuda") else int(memory_gb() * 2**30)
+    # bfloat16 is slower on a CPU.
+    ways = [("float32", False)] if device == "cpu" else [("bfloat16", False)]
+    ways.append((ways[0][0], True))
+    w = wanted(base, config.data.source.frames, config.data.source.size)
+    rows, need = config.batch, 0
+    while rows:
+        for precision, again in ways:
+            dry, trained = memory.step(w, rows, precision, lora, again)
+            need = dry.weights + 12 * trained + dry.peak + memory.MARGIN
+            if need <= there:
+                shares = config.batch // rows
+                parallel = dataclasses.replace(
+                    config.parallel, checkpointing="full" if again else "none", shares=shares if shares > 1 else 0
+                )
+                blocks = "recomputed" if again else "kept"
+                say(
+                    f"Plan: {device}, {precision}, {rows} rows at once of a batch of {config.batch}, blocks {blocks}, "
+                    f"{'all weights' if not lora else f'adapters of rank {lora}'}: {need / memory.GIB:.1f} of {there / memory.GIB:.1f} GiB."
+                )
+                return dataclasses.replace(config, device=device, precision=precision, parallel=parallel)
+        rows //= 2
+    raise BadInput(
+        f"One row of training {base!r} wants {need / memory.GIB:.1f} GiB; {device} has {there / memory.GIB:.1f}. "
+        f"{'Adapters (--lora 16) or a' if not lora else 'A'} smaller base would need less."
+    )
+
+
+def cost(config: Any) -> str:
+    """What a run will take, from steps that are taken and forgotten: a sentence."""
+    import torch
+
+    from armillary.train.loop import step_rng
+    from armillary.train.session import arranged, cores
+
+    data = config.data.build("train")
+    with torch.random.fork_rng(devices=[]), arranged(config.threads, config.device):
+        torch.manual_seed(config.seed)
+        model = config.model.build(data).to(config.device).train()
+        rows = config.batch // max(1, config.parallel.shares)
+        taken = []
+        for step in range(4):
+            config.model.at(model, step / 3)
+            batch = data.batch(step, rows, config.seed).to(config.device)
+            began = time.monotonic()
+            with torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss, _ = model(batch, step_rng(config.seed, step, 0, config.device))
+            loss.backward()
+            loss.item()
+            model.zero_grad(set_to_none=True)
+            taken.append(time.monotonic() - began)
+    each = sum(taken[1:]) / 3 * max(1, config.parallel.shares) * 1.1  # and the optimizer
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    whole = each * config.steps
+    long = f"{whole / 60:.0f} min" if whole > 90 else f"{whole:.0f} s"
+    return (
+        f"Cost: about {long} ({config.steps} steps of {each:.2f} s on {config.threads or cores()} threads of this machine), "
+        f"{trained / 1e6:.1f} M weights trained on {len(data)} windows; then the evaluation. Ctrl-C saves; the same command goes on."
+    )
+
+
+def judged(task: str, world: str, base: str, source: Any, episodes: int, steps: int = 16, seed: int = 0) -> dict[str, Any]:
+    """Gate, evaluation and baseline of a world; see `_posttrain_judge`."""
+    from armillary.errors import lookup
+    from armillary.presets import to_json
+    from armillary.rollout.dreamer import Dreamer
+    from armillary.verbs._posttrain_judge import JUDGES, Asked
+
+    found = lookup(JUDGES, task, "task")(Dreamer(world), Asked(source, base, episodes, steps, seed))
+    return to_json(found)
+
+
+def card(task: str, base: str, data: Path, config: Any, found: dict[str, Any]) -> str:
+    """The world's card: what it was made of, what the gate found."""
+    import platform
+
+    gate = found["gate"]
+    trained = f"adapters of rank {config.model.lora}" if config.model.lora else "all weights"
+    command = f"armillary posttrain {task} --data {data.name} --base {Path(base).name}"
+    return (
+        f"# {task.capitalize()} world, post-trained from `{Path(base).name}`\n\n"
+        f"**{gate['verdict']}**: {gate['figures'].get('why', '')}\n\n"
+        f"* `{command}`, {config.steps} steps of {config.batch} rows, {trained}, "
+        f"{config.precision} on {config.device} ({platform.machine()}), {time.strftime('%d %B %Y')}.\n"
+        f"* Figures on held-out episodes, with baselines: `posttrain.json` beside the run's `config.json`.\n"
+    )
