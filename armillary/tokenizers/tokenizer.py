@@ -244,7 +244,8 @@ class Tokenizer(Autoencoder):
         if not isinstance(video, Tensor):
             raise BadInput(f"{self.label.capitalize()} encodes {wanted}; got a {type(video).__name__}.")
         if video.ndim != 5 or video.shape[1] != 3:
-            raise BadInput(f"{self.label.capitalize()} encodes {wanted}; got shape {tuple(video.shape)}.")
+            alpha = " Leave the alpha channel out: video[:, :3]." if video.ndim == 5 and video.shape[1] == 4 else ""
+            raise BadInput(f"{self.label.capitalize()} encodes {wanted}; got shape {tuple(video.shape)}.{alpha}")
         if not video.is_floating_point():
             raise BadInput(f"{self.label.capitalize()} encodes {wanted}; got {video.dtype}. Stored frames are x / 127.5 - 1.")
         if 0 in video.shape:
@@ -285,4 +286,6 @@ class Tokenizer(Autoencoder):
             )
         if 0 in latents.shape:
             raise BadInput(f"There is nothing to decode: shape {tuple(latents.shape)}.")
+        if not self.vocab and not torch.isfinite(latents).all():
+            raise BadInput(f"{who} decodes finite numbers; these latents hold NaN or infinity.")
         return latents

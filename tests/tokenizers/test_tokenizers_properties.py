@@ -240,6 +240,7 @@ def test_refusals_say_what_was_given_and_what_works():
     wrong = [
         (video[0], r"got shape \(3, 13, 16, 24\)"),
         (video[:, :1], "got shape"),
+        (torch.cat((video, video[:, :1]), 1), "Leave the alpha channel out"),
         (((video + 1) * 127.5).to(torch.uint8), r"got torch.uint8. Stored frames are x / 127.5 - 1"),
         ((video + 1) * 127.5, "values from"),
         (torch.full_like(video, float("nan")), "values from nan"),
@@ -254,6 +255,7 @@ def test_refusals_say_what_was_given_and_what_works():
     discrete = made("discrete")
     for given, by, words in [
         (Latents(latents.values[:, :2]), tokenizer, r"float b 4 t h w"),
+        (Latents(latents.values * float("inf")), tokenizer, "NaN or infinity"),
         (Tokens(torch.zeros(1, 2, 2, 3, dtype=torch.int64), 125), tokenizer, "no codes"),
         (latents, discrete, "decodes Tokens; got Latents"),
         (Tokens(torch.zeros(1, 2, 2, 3, dtype=torch.int64), 7), discrete, "125 codes; these tokens are of a tokenizer with 7"),
