@@ -21,6 +21,7 @@ from armillary.rollout.dreamer import Dreamer
 from armillary.rollout.drift import drift
 from armillary.rollout.long import chunks, dream_long
 from armillary.rollout.memory import advice
+from armillary.rollout.paths import resolve_path
 from armillary.rollout.placement import out_of_memory
 from armillary.types import Rollout, Verdict
 from armillary.worlds import World
@@ -37,6 +38,7 @@ def generate(
     video: str | Path | None = None,
     frames: np.ndarray | None = None,
     actions: np.ndarray | Sequence[Sequence[float]] | str | Path | None = None,
+    path: np.ndarray | str | Path | None = None,
     num_frames: int = 33,
     num_given: int | None = None,
     long: bool = False,
@@ -44,6 +46,7 @@ def generate(
     steps: int | None = None,
     guidance: float = 0.0,
     negative: str = "",
+    first: World | str | Path | Dreamer | None = None,
     upsample: text.Upsampler | None = None,
     sampling: dict[str, Any] | None = None,
     gate: guard.Gate | guard.Open | None = None,
@@ -57,11 +60,15 @@ def generate(
         image, video, frames: the given start, at most one of them (a path, a path, uint8 `t h w 3`).
         actions: `t a` in the world's own units; a .npy, .csv or .json file of that; `play`, `zeros` or `reverse` of the names in
             `ACTIONS`. Only for worlds with actions; none given means the world imagines them if it can.
+        path: where the camera goes, for worlds that follow one: commands such as `forward*8 left*4 forward`, a file, or poses `t 4 4` of
+            the last given frame and all further ones (see `paths`).
         num_frames: frames of the whole video, the given ones counted.
         num_given: how many frames of `video` or `frames` to keep, counted from its end; all that fit by default.
         seed: same seed, same machine type, same bytes.
         upsample: makes a longer prompt of `prompt`, which the guard is asked about as well; where none comes the prompt is taken as it is,
             and the sidecar says why.
+        first: a world that paints the first frame from the prompt where no frames are given; this one goes on from it. `guidance` and
+            `negative` then are for the painter as well.
         long: go chunk by chunk, and write the drift of the dream into the sidecar.
         steps, guidance, negative, sampling: passed to the sampler; `None` leaves the world's own default.
         gate: the guard; None is the default one, `guard.Open()` none at all (recorded).
@@ -96,14 +103,24 @@ def generate(
             verdicts += gate.check_prompt(" ".join(filter(None, (read, negative))))
             guard.raise_if_blocked(verdicts)
 
+    painter = None
+    if given is None and first is not None:
+        painter = first if isinstance(first, Dreamer) else Dreamer(first, placement=dreamer.placement)
+        given = dreamer.fit(_painted(painter, read, negative, guidance, seed))
     known = 0 if given is None else len(given)
     further = _further(dreamer, known, num_frames)
     plan, how = resolve_actions(actions, dreamer.world.action_spec, further, seed)
+    camera = None
+    if path is not None:
+        if given is None or long:
+            raise BadInput("A camera's path goes on from a given image or video, and not in chunks (long).")
+        camera = resolve_path(path, dreamer.world, further)
     options: dict[str, Any] = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(
         sampling or {}
     )
     try:
         with _shown(dreamer, known, further, options) as more:
+            more = more if camera is None else {**more, "camera": camera}
             dream = dream_long if long else Dreamer.dream
             made = dream(dreamer, given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options, **more)
     except (RuntimeError, MemoryError) as error:
@@ -131,12 +148,19 @@ def generate(
             **({"distilled": few.record(steps)} if few is not None else {}),
         },
         "tokenizer": {"name": Path(dreamer.world.tokenizer.name).name, "sha256": dreamer.tokenizer.sha256},
+        **({"first": {"name": painter.world.name, "sha256": painter.world.sha256}} if painter else {}),
         **({"refiner": {"name": dreamer.refiner.name, "sha256": dreamer.refiner.sha256}} if dreamer.refiner else {}),
         "prompt": prompt,
         **({"upsampled": upsampled} if upsampled is not None else {}),
         "negative": negative,
-        "given": {"frames": known, "source": str(image or video or ("array" if frames is not None else ""))},
+        "given": {
+            "frames": known,
+            "source": str(image or video or ("array" if frames is not None else "painted" if painter else "")),
+        },
         "actions": {"source": how, "values": None if plan is None else plan.astype(np.float32).astype(float).tolist()},
+        **(
+            {} if camera is None else {"path": {"source": path if isinstance(path, str) else "", "poses": camera.pose.tolist()}}
+        ),
         "num_frames": len(pixels),
         "fps": dreamer.fps,
         "seed": seed,
@@ -145,19 +169,20 @@ def generate(
         "ran": {"device": dreamer.placement.device, "precision": dreamer.placement.precision},
         "provenance": guard.record(pixels, dreamer.fps, verdicts, gate.describe()),
     }
-    path = ""
+    written = ""
     if out is not None:
-        path = str(media.write_video(out, pixels, dreamer.fps))
+        written = str(media.write_video(out, pixels, dreamer.fps))
         guard.seal(out, sidecar)
-    return Rollout(pixels, dreamer.fps, known, plan, prompt, seed, verdicts, sidecar, path)
+    return Rollout(pixels, dreamer.fps, known, plan, prompt, seed, verdicts, sidecar, written)
 
 
 @contextlib.contextmanager
 def _shown(dreamer: Dreamer, known: int, further: int, sampling: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A bar on standard error that counts noise levels, or tokens, which an autoregressive world must be told to report."""
     latents = -(-further // dreamer.temporal)
-    if isinstance(dreamer.world, AutoregressiveWorld):
-        with Progress("dream", latents * dreamer.world.cells) as bar:
+    world = getattr(dreamer.world, "world", dreamer.world)  # a post-trained one holds the world that samples
+    if isinstance(world, AutoregressiveWorld):
+        with Progress("dream", latents * world.cells) as bar:
             yield {"progress": bar.advance}
     else:
         seen = -(-(known - 1) // dreamer.temporal) + 1 if known else 0
@@ -200,6 +225,20 @@ def _given(
     if keep < 1:
         raise BadInput(f"A video of {num_frames} frames has no room for a given start and {dreamer.temporal} dreamed frames.")
     return dreamer.fit(frames[-keep:])
+
+
+def _painted(painter: Dreamer, prompt: str, negative: str, guidance: float, seed: int) -> np.ndarray:
+    """The first frame of what `painter` dreams from words alone, uint8 `1 h w 3`.
+
+    Raises:
+        BadInput: it reads no text, or makes no first frame.
+    """
+    if painter.encoder is None:
+        raise BadInput(f"World {painter.world.name!r} takes no text; it cannot paint a first frame.")
+    spec = painter.world.action_spec
+    none = None if spec is None else np.zeros((0, spec.dim))
+    options: dict[str, Any] = {"guidance": guidance} if guidance else {}
+    return painter.dream(None, 1, prompt=prompt, negative=negative, actions=none, seed=seed, cut=True, **options)[:1]
 
 
 def _further(dreamer: Dreamer, known: int, num_frames: int) -> int:

@@ -21,6 +21,7 @@ def generate(
     image: Path | None = None,
     video: Path | None = None,
     actions: str | None = None,
+    path: str | None = None,
     frames: int = 33,
     given: int | None = None,
     long: str | None = None,
@@ -29,6 +30,7 @@ def generate(
     steps: int | None = None,
     guidance: float = 0.0,
     negative: str = "",
+    first: str | None = None,
     upsample: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[BACKEND]")] = None,
     sampling: tuple[str, ...] = (),
     embeddings: Path | None = None,
@@ -52,6 +54,8 @@ def generate(
         image: a picture to start from.
         video: a video to go on from.
         actions: `play`, `zeros`, or a .npy, .csv or .json file of rows; for worlds that take actions.
+        path: where the camera goes, for worlds that follow one (`armillary posttrain camera`): `forward`, `back`, `left`, `right`, `stay`, a
+            run of them such as `forward*8 left*4 forward`, or a file of poses (.npy, .json, transforms.json, RealEstate10K .txt).
         frames: length of the whole video, the given frames counted.
         given: how many of the video's last frames to keep; as many as fit by default.
         long: instead of --frames, a length beyond what the world was trained on, as `30s` or `300` frames: dreamed chunk after chunk, each
@@ -61,6 +65,7 @@ def generate(
         steps: denoising steps a frame.
         guidance: how strongly to follow the prompt; 0 is off (convention: cond + g (cond - uncond)).
         negative: what is not to be seen.
+        first: a world that paints the first frame from the prompt, for a world that only goes on: its name or folder.
         upsample: make a long prompt of the short one: `small` (the default one, built in), `template`, `endpoint`, or the folder of a
             language model. The guard is asked about it too, and the sidecar holds it.
         sampling: further name=value settings of the world's own sampler, such as temperature=0.9.
@@ -95,9 +100,10 @@ def generate(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     placement = Placement(device, precision, offload)
     dreamer = Dreamer(world, embeddings=embeddings, refiner=refine, adapters=adapter, placement=placement)
+    painter = None if first is None else Dreamer(first, placement=placement)
     made = []
     for i in range(samples):
-        path = out if i == 0 else out.with_stem(f"{out.stem}-{i + 1}")
+        target = out if i == 0 else out.with_stem(f"{out.stem}-{i + 1}")
         made.append(
             dream(
                 dreamer,
@@ -105,6 +111,7 @@ def generate(
                 image=image,
                 video=video,
                 actions=actions,
+                path=path,
                 num_frames=frames if long is None else _length(long, dreamer.fps),
                 long=long is not None,
                 num_given=given,
@@ -112,10 +119,11 @@ def generate(
                 steps=steps,
                 guidance=guidance,
                 negative=negative,
+                first=painter,
                 upsample=longer,
                 sampling=dict(map(_setting, sampling)),
                 gate=gate,
-                out=path,
+                out=target,
             )
         )
     return made

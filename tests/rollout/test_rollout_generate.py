@@ -57,6 +57,20 @@ def test_from_a_prompt_alone_and_from_an_image(dreamers, frames, tmp_path):
     assert made.frames.shape == (4, 64, 64, 3) and made.num_given == 1
 
 
+def test_a_painter_makes_the_first_frame_and_another_world_goes_on(dreamers, frames, tmp_path):
+    painter = dreamers["diffusion"]
+    words: dict = {"prompt": "a red square", "num_frames": 9, "gate": OPEN, "seed": 5}
+    made = armillary.generate(dreamers["autoregressive"], first=painter, out=tmp_path / "a.mp4", **words)
+    alone = armillary.generate(painter, sampling={"cut": True}, **words | {"num_frames": 2})
+    assert made.num_given == 1 and np.array_equal(made.frames[0], alone.frames[0])
+    sidecar = json.loads((tmp_path / "a.json").read_text())
+    assert sidecar["first"]["sha256"] == painter.world.sha256
+    assert sidecar["given"] == {"frames": 1, "source": "painted"}
+    # Where there are frames nothing is painted.
+    made = armillary.generate(dreamers["autoregressive"], first=painter, frames=frames[:1], **words)
+    assert np.array_equal(made.frames[0], frames[0]) and "first" not in made.sidecar
+
+
 def test_temporal_tokenizer_rounds_the_length_up(dreamers, frames):
     made = armillary.generate(dreamers["autoregressive"], frames=frames[:3], num_frames=8, gate=OPEN)
     assert made.num_given == 1 and len(made.frames) == 9
