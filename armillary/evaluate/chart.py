@@ -90,7 +90,8 @@ def draw(chart: Chart, width: int) -> str:
     longest = max((len(s.name) for s in chart.series), default=0)
     right = min(16 + 7.2 * longest, 0.3 * width) if wide else 48
     left = 16 + 7.2 * max(len(number(t)) for t in y_ticks)
-    top, bottom, height = 26, 44, round(width * (0.46 if wide else 0.72))
+    # A marked line has its label above the curves, which it would else cross.
+    top, bottom, height = 26 if chart.mark is None else 38, 44, round(width * (0.46 if wide else 0.72))
 
     def px(x: float) -> float:
         return left + (x - x_low) / (x_high - x_low) * (width - left - right)
@@ -115,8 +116,8 @@ def draw(chart: Chart, width: int) -> str:
     if chart.mark is not None and x_low <= chart.mark[0] <= x_high:
         x = px(chart.mark[0])
         place, anchor = (x - 5, "end") if x > width - right - 90 else (x + 5, "start")
-        out.append(f'<path class="mark" d="M{x:.1f} {top - 4}V{base}"/>')
-        out.append(f'<text class="tick" x="{place:.1f}" y="{top + 4}" text-anchor="{anchor}">{clean(chart.mark[1])}</text>')
+        out.append(f'<path class="mark" d="M{x:.1f} {top - 18}V{base}"/>')
+        out.append(f'<text class="tick" x="{place:.1f}" y="{top - 8}" text-anchor="{anchor}">{clean(chart.mark[1])}</text>')
     ends = []
     for p, series, style in zip(points, chart.series, styles(chart)):
         out.append(f'<g class="{style[0]}">{_band(p, px, py)}{_line(p, px, py, style, marked(series))}</g>')

@@ -106,6 +106,7 @@ def _curve(m: Mapping[str, Any], name: str) -> Chart:
     )
     mark = (m["trained"] - m["past"], "trained length") if m["trained"] > m["past"] else None
     note = "Band: 95 % interval over episodes." if any(len(s.low) for s in series) else ""
+    note = "Of the objects that are there." if name == "error_px" else note
     return Chart(title, series, "frames after the last given one", unit, y_range=bounds, mark=mark, note=note)
 
 
@@ -172,10 +173,11 @@ def _versus_table(found: Mapping[str, Any]) -> Table:
             (f"+{h}", *(_pair(found[n][str(h)], *((100.0, 0) if n in ("kept", "in_place") else (1.0, 1))) for n in names))
         )
     units = {"kept": "%", "in_place": "%", "psnr": "dB"}
-    columns = ("frame", *(f"{versus.NAMES[n]}, {units.get(n, 'px')}" for n in names))
+    heads = {"kept": "kept", "error_px": "error", "moved_error_px": "error of what moved", "in_place": "in place"}
+    columns = ("frame", *(f"{heads.get(n, versus.NAMES[n])}, {units.get(n, 'px')}" for n in names))
     note = (
         "Dream | copy of the last given frame; beneath, dream less copy and its paired 95 % interval. Less is better for position errors, "
-        "which are of the objects that both show; in place counts what is lost as misplaced. Copying keeps every object."
+        "which are distances of the objects that both show; in place counts what is lost as misplaced. Copying keeps every object."
     )
     return Table(columns, rows, "", note)
 
