@@ -26,27 +26,29 @@ def convert(
     legacy: bool = False,
     tokenizer: str = "",
 ) -> dict[str, Any]:
-    """Published weights of a tokenizer or a diffusion world to a checkpoint folder, and back. Nothing in them is unpickled or run.
+    """Published weights of a tokenizer or a world to a checkpoint folder, and back. Nothing in them is unpickled or run.
 
     Weights stay bit for bit. The folder of an adapter becomes that of its world with the adapter in the weights.
 
     Example: armillary convert Cosmos-Tokenize1-CV8x8x8-720p --out cv8x8x8
 
     Args:
-        src: a published folder or file (model.pt, encoder.jit with decoder.jit, autoencoder.jit, .safetensors, a diffusers pipeline, its
-            vae or its transformer), or a shipped name or checkpoint folder.
+        src: a published folder or file (model.pt, its shards of tensor parallelism, encoder.jit with decoder.jit, autoencoder.jit,
+            .safetensors, a diffusers pipeline, its vae or its transformer), or a shipped name or checkpoint folder.
         out: a new folder.
         layout: armillary, what every verb takes; diffusers, a folder of AutoencoderKLCosmos or CosmosTransformer3DModel; model-pt,
             NVIDIA's.
-        size: the member of the family it is, e.g. cv8x8x8 or predict1-7b-text2world; found in the weights when empty.
+        size: the member of the family it is, e.g. cv8x8x8, predict1-7b-text2world or ar-4b; found in the weights when empty.
         legacy: tokenizer weights from before September 2024; only needed where they do not tell.
         tokenizer: of a world: what its latents mean, a folder as `convert` or NVIDIA makes it; its path is kept. A pipeline brings its own.
     """
     if _is_adapter(src):
         return _merged(src, out, layout)
+    if legacy and (_speaks(src) or _is_world(src)):
+        raise BadInput("--legacy is said of tokenizers; this is a world.")
+    if _speaks(src):
+        return _speaker(src, out, layout, size, tokenizer)
     if _is_world(src):
-        if legacy:
-            raise BadInput("--legacy is said of tokenizers; this is a world.")
         return _world(src, out, layout, size, tokenizer)
     if tokenizer:
         raise BadInput(f"--tokenizer is said of worlds; {src} is a tokenizer.")
@@ -90,6 +92,41 @@ def _merged(src: str, out: Path, layout: Layout) -> dict[str, Any]:
     worn = [{"name": Path(a.name).name, "sha256": a.sha256} for a in world.adapters]
     written = worlds.save(world, out, extra={"merged": {"base": world.sha256, "adapters": worn}})
     return {"out": str(written), "as": layout, "world": world.name, "adapters": worn}
+
+
+def _speaks(src: str) -> bool:
+    """Whether it is an autoregressive world, published or of ours."""
+    from armillary.store import read_json, weights_root
+    from armillary.worlds.autoregressive.convert import locate
+
+    for config in (Path(src) / "config.json", weights_root() / src / "config.json"):
+        if config.is_file() and isinstance(record := read_json(config), dict) and "family" in record:
+            return record["family"] == "world" and record.get("config", {}).get("kind") == "AutoregressiveConfig"
+    return bool(locate(src))
+
+
+def _speaker(src: str, out: Path, layout: Layout, size: str, tokenizer: str) -> dict[str, Any]:
+    from armillary.tokenizers.published_write import read_any as read_tokenizer
+    from armillary.worlds.autoregressive.convert import read_any, write
+    from armillary.worlds.base import TokenizerRef
+
+    if layout == "diffusers":
+        raise BadInput("diffusers has no autoregressive worlds; --as armillary or model-pt would work.")
+    held, ref = read_any(src, size), None
+    if tokenizer and layout == "armillary":
+        known = read_tokenizer(tokenizer)
+        c, name = known.config, str(Path(tokenizer).absolute()) if Path(tokenizer).exists() else tokenizer
+        ref = TokenizerRef(name, known.sha256, c.temporal, c.spatial, c.channels, c.vocab, (640, 1024))
+    written = write(held, out, layout, ref)
+    return {
+        "out": str(written),
+        "as": layout,
+        "world": held.member,
+        "parameters": sum(t.numel() for t in held.tensors.values()),
+        "precision": ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in held.tensors.values()})),
+        "source": held.source["files"],
+        "tokenizer": ref.name if ref else "not named" if layout == "armillary" and held.setting is None else "",
+    }
 
 
 def _is_world(src: str) -> bool:

@@ -53,7 +53,7 @@ def load(name_or_folder: str | Path, dtype: torch.dtype | None = torch.float32, 
     Args:
         name_or_folder: also the folder of an adapter, which names the world it belongs to.
         adapters: folders of adapters of this world, added to its weights one after the other; `world.adapters` says which.
-        dtype: of a diffusion world's weights; `None` leaves them as they lie in the file, and there until they are used, so that memory
+        dtype: of its weights; `None` leaves them as they lie in the file, and there until they are used, so that memory
             holds what it needs of them once.
 
     Raises:
@@ -73,17 +73,13 @@ def load(name_or_folder: str | Path, dtype: torch.dtype | None = torch.float32, 
     ref = setting.tokenizer
     setting = dataclasses.replace(setting, tokenizer=dataclasses.replace(ref, name=_beside(folder.path, ref.name)))
     config = from_json(CONFIGS[kind], folder.config)
-    if isinstance(config, DiffusionConfig):
-        with torch.device("meta"):
-            world = config.build(setting)
-        folder.load_into(world, assign=True)
-        if dtype is not None:
-            # A copy even where the type is the same: a file's tensors do not begin where kernels are fastest, and round otherwise.
-            for held in (*world.parameters(), *world.buffers()):
-                held.data = held.data.to(dtype, copy=True)
-    else:
+    with torch.device("meta"):
         world = config.build(setting)
-        folder.load_into(world)
+    folder.load_into(world, assign=True)
+    if dtype is not None:
+        # A copy even where the type is the same: a file's tensors do not begin where kernels are fastest, and round otherwise.
+        for held in (*world.parameters(), *world.buffers()):
+            held.data = held.data.to(dtype, copy=True)
     world.name, world.sha256 = folder.path.name, folder.sha256
     return put_on(world, adapters).eval()
 
