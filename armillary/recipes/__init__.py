@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from armillary.recipes import autoregressive, diffusion, distill, tabletop, tokenizers, videos
+from armillary.recipes import autoregressive, diffusion, distill, driving, posttrain, tabletop, tokenizers, videos
 from armillary.train import RunConfig
 
 RECIPES: dict[str, Callable[..., RunConfig]] = {
@@ -30,10 +30,15 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "dit-larger": diffusion.larger,
     "dit-video": diffusion.video,
     "dit-cooldown": diffusion.cooldown,
+    "frame-c8-rooms": posttrain.frame_c8_rooms,
+    "unet-rooms": posttrain.unet_rooms,
+    "unet-tabletop-watch": posttrain.unet_tabletop_watch,
+    "dit-driving": driving.base,
     "demo-frame-c8-tabletop": tabletop.demo_frame_c8,
     "demo-video-d4x8x8-tabletop": tabletop.demo_video_d4x8x8,
     "demo-unet-tabletop": tabletop.demo_unet,
     "demo-ar-tabletop": tabletop.demo_ar,
+    "demo-dit-driving": driving.demo_base,
     "frame-c8-videos": videos.frame_c8,
     "frame-d8-videos": videos.frame_d8,
     "video-c4x8x8-videos": videos.video_c4x8x8,

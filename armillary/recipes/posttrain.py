@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 
 from armillary.data import EpisodesConfig, LatentsConfig, PosedConfig
-from armillary.recipes import tabletop
+from armillary.recipes import driving, tabletop
 from armillary.train import OptimConfig, RunConfig
 from armillary.train.posttrained import PosttrainRun, open_base
 from armillary.worlds import World
@@ -131,17 +131,22 @@ def instruction(
 
 
 # A task of post-training -> its config. A new one is a line here, in `train.posttrained.TASKS` and in `verbs._posttrain_judge.JUDGES`.
-POSTTRAIN: dict[str, Callable[..., RunConfig]] = {"camera": camera, "action": action, "instruction": instruction}
+POSTTRAIN: dict[str, Callable[..., RunConfig]] = {
+    "camera": camera,
+    "action": action,
+    "instruction": instruction,
+    "driving": driving.driving,
+}
 
 
 # Bases ----------------------------------------------------------------------------------------------------------------------------
 
 
-def frame_c8_rooms(data: str, *, steps: int = 4000, start: str = "frame-c8-tabletop", threads: int = 0) -> RunConfig:
-    """The tokenizer of rooms, on from the tabletop's: about 0.5 core-seconds a step.
+def frame_c8_rooms(data: str, *, steps: int = 4000, start: str = "", threads: int = 0) -> RunConfig:
+    """The tokenizer of rooms: about 0.5 core-seconds a step.
 
     Args:
-        data: `armillary sim record rooms`; start: a tokenizer of single frames to go on from.
+        data: `armillary sim record rooms`; start: a tokenizer of single frames to go on from (`frame-c8-tabletop`, which saves half).
     """
     base = tabletop.frame_c8(data, steps=steps, start=start, threads=threads)
     return dataclasses.replace(base, name="frame-c8-rooms", optim=dataclasses.replace(base.optim, lr=1e-3))

@@ -54,8 +54,8 @@ def generate(
         image: a picture to start from.
         video: a video to go on from.
         actions: `play`, `zeros`, or a .npy, .csv or .json file of rows; for worlds that take actions.
-        path: where the camera goes, for worlds that follow one (`armillary posttrain camera`): `forward`, `back`, `left`, `right`, `stay`, a
-            run of them such as `forward*8 left*4 forward`, or a file of poses (.npy, .json, transforms.json, RealEstate10K .txt).
+        path: where the camera goes, for worlds that follow one (`armillary posttrain camera`): `forward`, `back`, `left`, `right`,
+            `stay`, a run of them such as `forward*8 left*4 forward`, or a file of poses (.npy, .json, transforms.json, RealEstate10K .txt).
         frames: length of the whole video, the given frames counted.
         given: how many of the video's last frames to keep; as many as fit by default.
         long: instead of --frames, a length beyond what the world was trained on, as `30s` or `300` frames: dreamed chunk after chunk, each
