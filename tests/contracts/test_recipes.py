@@ -10,7 +10,7 @@ import pytest
 from armillary import tokenizers, worlds
 from armillary.data import LatentsConfig, MixtureConfig
 from armillary.presets import from_json, to_json
-from armillary.recipes import RECIPES
+from armillary.recipes import RECIPES, diffusion
 from armillary.train import RunConfig, TokenizerRun, WorldRun
 from armillary.train.config import check
 from armillary.train.derived import HeadsRun, RefinerRun
@@ -50,9 +50,8 @@ def test_contract(name):
         assert isinstance(config.model, WorldRun)
         size = worlds.WORLDS[config.model.size]
         assert encoded, "a world learns from what a tokenizer says"
-        latents = 1 + (source.frames - 1) // next(
-            (fold for kind, fold in (("ar", 4), ("dit", 8)) if kind in name.split("-")), 1
-        )
+        fold = 4 if "ar" in name.split("-") else 8 if name.removeprefix("dit-") in diffusion.STEPS else 1
+        latents = 1 + (source.frames - 1) // fold
         assert latents > size.past, "a window holds what the world looks back on and a frame to learn"
 
 
