@@ -71,7 +71,7 @@ class PosttrainRun:
                 f"World {self.start!r} was trained on tokenizer {world.tokenizer.name!r} ({world.tokenizer.sha256[:12]}); the data are "
                 f"encoded with {data.ref.name!r} ({data.ref.sha256[:12]})."
             )
-        check_fit(world, self.start, data, several=self.task == "driving")
+        check_fit(world, self.start, data)
         added = lookup(TASKS, self.task, "task")(world, data)
         added.world.setting = dataclasses.replace(added.world.setting, tokenizer=data.ref)
         return Posttraining(adapt(added.world, self.lora, added.conditions, added.grown), world.sha256)
@@ -162,8 +162,8 @@ def open_base(name: str) -> World:
     return world
 
 
-def check_fit(world: World, name: str, data: Any, several: bool = False) -> None:
-    """Raises BadInput: rate or (unless the task adds views) number of views differ; both sides are named."""
+def check_fit(world: World, name: str, data: Any) -> None:
+    """Raises BadInput: rate or (unless several can be attached) number of views differ; both sides are named."""
     own, theirs = world.setting.fps, data.fps
     if abs(own - theirs) > SAME_RATE * own:
         raise BadInput(
@@ -171,7 +171,7 @@ def check_fit(world: World, name: str, data: Any, several: bool = False) -> None
             "base's, would work."
         )
     views = getattr(world.config, "views", 1)
-    if data.views != views and not several:
+    if data.views != views and not getattr(getattr(world, "ports", None), "views", False):
         raise BadInput(f"World {name!r} takes {views} camera(s) at once; the data show {data.views}.")
 
 

@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("_train", "run a recipe"),
     "posttrain action": Verb("_posttrain", "a world that dreams what an action leads to, gated"),
     "posttrain camera": Verb("_posttrain", "a world whose view goes where its camera is sent"),
+    "posttrain driving": Verb("_posttrain_driving", "a world of six cameras that drives where it is told"),
     "posttrain instruction": Verb("_posttrain", "a world that shows a robot carrying out a sentence"),
     "generate": Verb("_generate", "dream a video from a prompt, an image, a video or actions"),
     "eval": Verb("_eval", "measure a tokenizer or a world against the truth"),

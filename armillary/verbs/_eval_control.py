@@ -23,14 +23,14 @@ def eval_control(
 ) -> tuple[dict[str, Any], int]:
     """Does a world do what it is told: by actions, by a camera's path, by a sentence? What `armillary posttrain` ends with.
 
-    A world that does not is ACTION-BLIND, CAMERA-BLIND or TEXT-BLIND, and the exit code is 1.
+    A world that does not is ACTION-BLIND, CAMERA-BLIND, TEXT-BLIND or TRAJECTORY-BLIND, and the exit code is 1.
 
     Example: armillary eval control --world tabletop --data held-out --json
 
     Args:
         world: a shipped name or a checkpoint folder.
         data: episodes that the world was not trained on: a LeRobot dataset, for a camera any posed video.
-        task: camera, action or instruction; empty for what the world was post-trained for, or else for action where it takes some.
+        task: camera, action, instruction or driving; empty for what the world was post-trained for, or else for action where it takes some.
         base: a world to stand beside it as what it began from; empty for the one its checkpoint names.
         camera: of the dataset; its first when empty.
         held_out: judge on this share of the episodes alone, chosen as in training; 0 for all of them.
@@ -39,7 +39,7 @@ def eval_control(
         seed: of the dreams.
         out: a file for the result, as JSON.
     """
-    from armillary.data import EpisodesConfig, PosedConfig
+    from armillary.data import DrivingConfig, EpisodesConfig, PosedConfig
     from armillary.rollout.dreamer import Dreamer
     from armillary.rollout.posttrained import BLIND, beside
     from armillary.store import find_weights, read_json, write_json
@@ -65,6 +65,8 @@ def eval_control(
     source: Any
     if task == "camera":
         source = PosedConfig(str(data), camera, frames, size, dreamer.fps, held_out=held_out)
+    elif task == "driving":
+        source = DrivingConfig(str(data), frames=frames, size=size, held_out=held_out, actions=False)
     else:
         source = EpisodesConfig(str(data), camera, frames, size, held_out, actions=task == "action")
     if task not in JUDGES:

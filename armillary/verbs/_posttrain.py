@@ -262,10 +262,11 @@ def fitted(config: Any, base: str, lora: int, device: str) -> Any:
     ways = [("float32", False)] if device == "cpu" else [("bfloat16", False)]
     ways.append((ways[0][0], True))
     w = wanted(base, config.data.source.frames, config.data.source.size)
+    views = len(getattr(config.data.source, "views", (1,)))  # as many tokens as so many rows of one view
     rows, need = config.batch, 0
     while rows:
         for precision, again in ways:
-            dry, trained = memory.step(w, rows, precision, lora, again)
+            dry, trained = memory.step(w, rows * views, precision, lora, again)
             need = dry.weights + 12 * trained + dry.peak + memory.MARGIN
             if need <= there:
                 shares = config.batch // rows

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from armillary.data import EpisodesConfig, PosedConfig
+from armillary.data import DrivingConfig, EpisodesConfig, PosedConfig
 from armillary.data.pixels import Pixels
 from armillary.errors import BadInput
 from armillary.rollout.dreamer import Dreamer
 from armillary.types import Episode, Report
+from armillary.verbs._driving_judge import judge_driving
 
 PROBED = 160  # entries that a probe learns from
 HORIZONS = (1, 8, 16)
@@ -30,7 +31,7 @@ class Asked:
         base: the world that the judged one began from, empty where it is not known. steps: frames to dream, at most. seed: of the dreams.
     """
 
-    source: EpisodesConfig | PosedConfig
+    source: EpisodesConfig | PosedConfig | DrivingConfig
     base: str = ""
     episodes: int = 24
     steps: int = 16
@@ -50,7 +51,7 @@ def held_out(asked: Asked, data: Pixels) -> tuple[list[Episode], str]:
     from armillary.data.lerobot.read import LeRobotDataset
 
     source = LeRobotDataset(Path(asked.source.path))
-    camera = asked.source.camera or next(iter(source.cameras))
+    camera = getattr(asked.source, "camera", "") or next(iter(source.cameras))
     numbers = [int(e.key.rsplit("_", 1)[1]) for e in data.entries][: asked.episodes]
     return [source.episode(i, cameras=(camera,)) for i in numbers], camera
 
@@ -96,7 +97,7 @@ def judge_action(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
         pairs, other = (
             Pairs.of((d.read(e), e.actions) for e in d.entries[:PROBED] if e.actions is not None) for d in (train, data)
         )
-        probe = fit_probe(pairs, other, steps=min(600, 20 * len(pairs.done)))
+        probe = fit_probe(pairs, other, steps=min(600, 4 * len(pairs.done)))
     dream = as_dream(dreamer, steps)
     control = evaluate_control(dream, kept, steps=steps, twin=twin, probe=probe, **common)
     horizons = tuple(sorted({*(h for h in HORIZONS if h < steps), steps}))
@@ -213,7 +214,12 @@ def judge_instruction(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
     }
 
 
-JUDGES: dict[str, Judge] = {"camera": judge_camera, "action": judge_action, "instruction": judge_instruction}
+JUDGES: dict[str, Judge] = {
+    "camera": judge_camera,
+    "action": judge_action,
+    "instruction": judge_instruction,
+    "driving": judge_driving,
+}
 
 
 def _gate(report: Report, shown: Sequence[str]) -> dict[str, Any]:
