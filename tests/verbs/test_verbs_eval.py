@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,10 +12,11 @@ from armillary import tokenizers, worlds
 from armillary.data.record import record
 from armillary.errors import BadInput
 from armillary.presets import override
+from armillary.rollout import Dreamer
 from armillary.tokenizers import TOKENIZERS
 from armillary.types import ActionSpec
 from armillary.verbs import eval
-from armillary.verbs._judge import trained_frames
+from armillary.verbs._judge import as_dream, trained_frames
 from armillary.worlds.base import Setting, TokenizerRef
 
 UNET = (
@@ -87,7 +89,14 @@ def test_what_cannot_be_is_said_before_anything_is_dreamed(folders, episodes, tm
         eval(str(folders["step"]), data=episodes, episodes=0)
 
 
-def test_the_trained_length_of_shipped_worlds():
-    from armillary.rollout import Dreamer
+def test_a_clip_world_is_given_a_beginning_and_no_middle(folders):
+    dreamer = Dreamer(folders["clip"])
+    given = []
+    dreamer.dream = lambda frames, *rest, **more: given.append(frames) or frames  # type: ignore[method-assign,assignment]
+    frames = np.arange(9, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+    as_dream(dreamer, 4)(frames, None, "", 0)
+    assert given[0][:, 0, 0, 0].tolist() == [8], "one latent frame: the last picture alone"
 
+
+def test_the_trained_length_of_shipped_worlds():
     assert trained_frames(Dreamer("tabletop")) == 9 and trained_frames(Dreamer("tabletop-ar")) == 17
