@@ -64,6 +64,44 @@ def test_a_world_that_does_the_opposite_is_blind_though_it_moves():
     assert m["verdict"] == control.BLIND and m["path"]["follows"]["mean"] < 0.5
 
 
+def test_a_world_deaf_to_how_much_is_blind_though_it_knows_the_way():
+    def signs(given, actions, text, seed):
+        return drawn.noisy(given, 1.5 * np.sign(actions), text, seed)
+
+    m = evaluate_control(signs, EPISODES, steps=12, twin=twin).metrics
+    assert m["verdict"] == control.BLIND and "deaf to scaled" in m["why"]
+    assert m["variants"]["swapped"]["follows"]["low"] > 0.5 > m["variants"]["scaled"]["follows"]["high"]
+
+
+class Reads:
+    """Reads the tip's steps off the magenta pixels."""
+
+    std, mean, skill, trusted = np.ones(2), np.zeros(2), np.ones(2), np.array([True, True])
+
+    def read(self, video):
+        tips = []
+        for frame in video.astype(int):
+            y, x = np.nonzero((frame[..., 0] > 120) & (frame[..., 2] > 100) & (frame[..., 1] < 80))
+            tips.append((x.mean(), y.mean()) if len(x) else (np.nan, np.nan))
+        return np.diff(np.array(tips), axis=0)
+
+
+def test_on_real_data_a_probe_says_what_was_done():
+    bare = [replace(e, truth={}) for e in EPISODES]
+    m = evaluate_control(drawn.noisy, bare, steps=12, probe=Reads()).metrics  # type: ignore[arg-type]
+    assert m["judge"] == "probe" and m["probe"] == {"vx": 1.0, "vy": 1.0}
+    assert m["verdict"] == control.FOLLOWS, m["why"]
+    assert m["variants"]["swapped"]["follows"]["mean"] > 0.8 and m["path"]["error_px"]["8"] < m["path"]["apart_px"]["8"]
+    assert evaluate_control(deaf, bare, steps=12, probe=Reads()).metrics["verdict"] == control.BLIND  # type: ignore[arg-type]
+
+
+def test_scaled_actions_of_an_absolute_spec_go_half_the_way():
+    actions = np.array([[2.0, 0.0], [4.0, 2.0]])
+    np.testing.assert_array_equal(control.scaled_actions(drawn.SPEC, actions), actions / 2)
+    half = control.scaled_actions(replace(drawn.SPEC, mode="absolute"), actions)
+    np.testing.assert_array_equal(half, [[2.0, 0.0], [3.0, 1.0]])
+
+
 def test_without_a_twin_the_own_truth_decides():
     m = evaluate_control(drawn.noisy, EPISODES, steps=12).metrics
     assert m["path"] is None and m["own_truth"]["mean"] == 1.0 and m["verdict"] == control.FOLLOWS
