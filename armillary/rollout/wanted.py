@@ -162,6 +162,8 @@ def _of_folder(name: str) -> Wanted:
     if record.get("family") == "adapter":
         base = record["base"]["name"]
         return _of_folder(str((path / base).resolve()) if base.startswith(".") else base)
+    if record.get("family") == "posttrained":  # what is attached is small beside the world
+        record = {**record, "family": "world", "config": record["config"]["world"]}
     if record.get("family") != "world":
         raise BadInput(f"{path} holds a {record.get('family')}, not a world.")
     config = from_json(worlds.CONFIGS[record["config"]["kind"]], record["config"])

@@ -34,6 +34,7 @@ from armillary.worlds.autoregressive.world import AutoregressiveWorld
 from armillary.worlds.diffusion.dit import DiTConfig
 
 SAME_RATE = 0.01  # relative difference of frame rates that is none
+SILENT = 0.1
 SAMPLED = 256  # windows that a camera's usual motion is taken from
 
 
@@ -122,7 +123,11 @@ class Posttraining(nn.Module):
         return self.pair.world.blocks
 
     def forward(self, batch: Batch, rng: Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """One training step's loss."""
+        """One training step's loss. Of text that is attached a share of the rows is withheld, so that silence means something too."""
+        if batch.context is not None and any(isinstance(c, TextCondition) for c in self.pair.configs.values()):
+            heard = torch.rand(len(batch.context), 1, generator=rng, device=rng.device).to(batch.context.device) >= SILENT
+            mask = batch.context_mask if batch.context_mask is not None else heard.new_ones(batch.context.shape[:2])
+            batch = dataclasses.replace(batch, context_mask=mask & heard)
         return self.pair(batch, rng)
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
