@@ -43,7 +43,8 @@ def against_copy(runs: Sequence[Mapping[str, Any]], horizons: Sequence[int]) -> 
 
     Returns:
         `horizons`; for each measure `{horizon: {"dream", "copy": means or None, "difference": Estimate}}`; `better`, `alike`, `worse`:
-        {measure: [horizons]} by whether the interval of the difference leaves zero out; `verdict` and `why`, in words.
+        {measure: [horizons]} by whether the interval of the difference leaves zero out, horizons of fewer than `FEWEST` episodes left
+        out; `out_of_reach`: horizons at which the tokenizer alone shows the truth no better than copying does; `verdict` and `why`.
     """
     seen = [r for r in runs if r["objects"]]
     rows: dict[str, dict[str, Any]] = {name: {} for name in NAMES if name == "psnr" or seen}
@@ -67,8 +68,17 @@ def against_copy(runs: Sequence[Mapping[str, Any]], horizons: Sequence[int]) -> 
             if (where := side_of(by_horizon[str(h)]["difference"], name in LOWER)) is not None:
                 sides[where][name].append(h)
     out: dict[str, Any] = {"horizons": list(horizons), "episodes": len(runs), **rows, **sides}
+    out["out_of_reach"] = _out_of_reach(runs, horizons)
     out["verdict"], out["why"] = judge(out)
     return out
+
+
+def _out_of_reach(runs: Sequence[Mapping[str, Any]], horizons: Sequence[int]) -> list[int]:
+    """Horizons at which even the truth, as the tokenizer shows it, has no better PSNR than copying."""
+    if "reconstruction" not in runs[0]["steps"]["psnr"]:
+        return []
+    gain = np.mean([r["steps"]["psnr"]["reconstruction"] - r["steps"]["psnr"]["copy"] for r in runs], axis=0)
+    return [h for h in horizons if gain[h - 1] <= 0]
 
 
 def _objects(pairs: list[list[tuple[Sighting, Sighting]]]) -> dict[str, Any]:
@@ -93,8 +103,8 @@ def _shares(values: list[list[tuple[float, float]]], count: list[int]) -> dict[s
 
 
 def side_of(difference: Mapping[str, Any], lower: bool = False) -> str | None:
-    """`better`, `worse` or `alike` by whether the interval leaves zero out; None where nothing was measured."""
-    if difference["mean"] is None:
+    """`better`, `worse` or `alike` by whether the interval leaves zero out; None where too few episodes have anything to say."""
+    if difference["mean"] is None or difference["n"] < FEWEST:
         return None
     low, high = (-difference["high"], -difference["low"]) if lower else (difference["low"], difference["high"])
     return "better" if low > 0 else "worse" if high < 0 else "alike"
@@ -104,6 +114,8 @@ def judge(found: Mapping[str, Any]) -> tuple[str, str]:
     """The verdict on what `against_copy` found, and the sentences it rests on."""
     horizons = found["horizons"]
     said = [_said(name, found) for name in NAMES if name in found]
+    if beyond := found["out_of_reach"]:
+        said[0] += f" Even the truth through the tokenizer is no better than copying at {ranges(beyond)}."
     if found["episodes"] < FEWEST:
         return OPEN, f"{found['episodes']} episodes; {FEWEST} at least are wanted for an interval. {' '.join(said)}"
     if found["better"]["psnr"] != horizons:
@@ -118,12 +130,17 @@ def _said(name: str, found: Mapping[str, Any]) -> str:
     """One sentence on a measure: where it is better, alike or worse than copying."""
     known = [h for side in ("better", "alike", "worse") for h in found[side][name]]
     if not known:
-        return f"{NAMES[name]}: nothing to judge."
+        return f"{NAMES[name]}: too little to judge."
     parts = []
     for side, word in (("better", "better than copying"), ("alike", "no different"), ("worse", "worse")):
         at = found[side][name]
         if at:
-            parts.append(f"{word} at {'every horizon' if len(at) == len(known) else ranges(at)}")
+            every = (
+                "every horizon"
+                if len(known) == len(found["horizons"])
+                else f"every horizon that can be judged ({ranges(known)})"
+            )
+            parts.append(f"{word} at {every if len(at) == len(known) else ranges(at)}")
     return f"{NAMES[name]}: {', '.join(parts)}."
 
 

@@ -7,6 +7,9 @@ own queries at the keys and values of all frames; nothing else in a block looks 
 Gradients need no case of their own. Every process ends with the same loss, and a gather's backward pass sums what all processes have to
 say of a piece: together that is the exact gradient of the *sum* of the processes' losses with regard to each one's copy of the weights, and
 the mean over processes that data parallelism takes anyway is the gradient of the one loss.
+
+A still image is one frame, which nobody can share: every process computes it whole, as without this, and the mean of equal gradients is
+that gradient.
 """
 
 from __future__ import annotations
@@ -58,16 +61,25 @@ def gather(piece: Tensor, axis: int, group: ProcessGroup) -> Tensor:
     return whole.movedim(0, axis)
 
 
+class _Turn:
+    """What the first block saw, for all that follow it: the first hook sets it, and a block computed anew finds it as it was."""
+
+    shared = True
+
+
 class SpreadAttention:
     """`nn.attention.attend` of own queries `b m n d` to the keys and values of all processes; the same numbers, `b m n d`.
 
     mask: rows of the own queries, over the keys of all.
+    turn: whether frames are shared at all, this time.
     """
 
-    def __init__(self, group: ProcessGroup) -> None:
-        self.group = group
+    def __init__(self, group: ProcessGroup, turn: _Turn) -> None:
+        self.group, self.turn = group, turn
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        if not self.turn.shared:
+            return attend(q, k, v) if mask is None else attend(q, k, v, mask)
         both = gather(torch.stack([k, v]), 3, self.group)  # 2 b m s d
         return attend(q, both[0], both[1], mask)
 
@@ -79,7 +91,7 @@ def spread_frames(blocks: nn.ModuleList, group: ProcessGroup) -> None:
         BadInput: blocks that do not attend over all frames of a clip at once, or take what is not known here. During training: frames
             that cannot be shared out evenly.
     """
-    size, own = dist.get_world_size(group), dist.get_rank(group)
+    size, own, turn = dist.get_world_size(group), dist.get_rank(group), _Turn()
     for i, block in enumerate(blocks):
         names = list(inspect.signature(block.forward).parameters)
         unknown = [n for n in names if n not in FRAME_AXIS and n not in WITHOUT_FRAMES]
@@ -89,16 +101,16 @@ def spread_frames(blocks: nn.ModuleList, group: ProcessGroup) -> None:
                 f"parallel.context spreads the frames of a diffusion transformer's clip; a {type(block).__name__} that takes "
                 f"{', '.join(names)} is none. Leave it at 1; parallel.shard divides weights of any world."
             )
-        attention.attend = SpreadAttention(group)
-        block.register_forward_pre_hook(_cut(names, size, own, i == 0), with_kwargs=True)
+        attention.attend = SpreadAttention(group, turn)
+        block.register_forward_pre_hook(_cut(names, size, own, i == 0, turn), with_kwargs=True)
 
     def join(block: nn.Module, args: Any, out: Any) -> Tensor:
-        return gather(out, 1, group).contiguous()  # FSDP2 hangs its hook on a tensor of its own
+        return gather(out, 1, group).contiguous() if turn.shared else out  # FSDP2 hangs its hook on a tensor of its own
 
     blocks[-1].register_forward_hook(join)
 
 
-def _cut(names: list[str], size: int, own: int, first: bool) -> Callable[..., Any]:
+def _cut(names: list[str], size: int, own: int, first: bool, turn: _Turn) -> Callable[..., Any]:
     """A hook that cuts a block's arguments to the own frames; `x` comes cut from the second block on."""
 
     def piece(value: Any, name: str) -> Any:
@@ -106,7 +118,9 @@ def _cut(names: list[str], size: int, own: int, first: bool) -> Callable[..., An
             return tuple(piece(v, name) for v in value)
         axis = FRAME_AXIS.get(name)
         if name == "context" and value is not None and value.ndim == 4:
-            raise BadInput("Views that each read a text of their own cannot be spread over processes: leave parallel.context at 1.")
+            raise BadInput(
+                "Views that each read a text of their own cannot be spread over processes: leave parallel.context at 1."
+            )
         if value is None or axis is None or (name == "x" and not first):
             return value
         if not isinstance(value, Tensor):
@@ -121,6 +135,11 @@ def _cut(names: list[str], size: int, own: int, first: bool) -> Callable[..., An
         return value.narrow(axis, own * each, each)
 
     def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if first:
+            x = dict(zip(names, args)).get("x", kwargs.get("x"))
+            turn.shared = not isinstance(x, Tensor) or x.shape[FRAME_AXIS["x"]] > 1
+        if not turn.shared:
+            return args, kwargs
         return tuple(piece(v, n) for n, v in zip(names, args)), {n: piece(v, n) for n, v in kwargs.items()}
 
     return hook

@@ -16,7 +16,7 @@ from armillary.evaluate.present_long import versus_section
 sys.path.insert(0, str(Path(__file__).parent))
 import evaluate_drawn as drawn
 
-EPISODES = [drawn.episode(seed, frames=22) for seed in range(6)]
+EPISODES = [drawn.episode(2 * seed, frames=22) for seed in range(6)]  # in each of which the red square is pushed
 
 
 def found(dream, episodes=EPISODES, horizons=(1, 16)):
@@ -50,15 +50,25 @@ def test_a_lost_object_is_not_made_up_for_by_pixels():
         frames[place] = (0.35 * frames[place] + 0.65 * drawn.table()[place[1:]]).round()  # the blue square all but fades away
         return frames
 
-    v = found(forgetful, [drawn.episode(2 * seed, frames=22) for seed in range(6)])
+    v = found(forgetful)
     assert v["verdict"] == versus.PIXELS and v["better"]["psnr"] == v["horizons"]
     assert (
         v["worse"]["kept"] == list(range(9, 17)) and "Objects kept: no different at +1 to +8, worse at +9 to +16." in v["why"]
     )
 
 
+def test_what_no_dream_through_this_tokenizer_could_reach_is_said():
+    def coarse(frames):
+        return (frames // 96 * 96 + 48).astype(np.uint8)
+
+    v = evaluate_world(drawn.noisy, EPISODES, (1, 3), reconstruct=coarse).metrics["versus"]
+    assert v["out_of_reach"] == [1, 2, 3] and "through the tokenizer is no better than copying at +1 to +3" in v["why"]
+    assert evaluate_world(drawn.noisy, EPISODES, (1, 3), reconstruct=lambda f: f).metrics["versus"]["out_of_reach"] == []
+
+
 def test_few_episodes_and_no_truth_say_so():
-    assert found(drawn.noisy, EPISODES[:3])["verdict"] == versus.OPEN
+    few = found(drawn.noisy, EPISODES[:3])
+    assert few["verdict"] == versus.OPEN and not any(few["better"].values()) and "too little to judge" in few["why"]
     from dataclasses import replace
 
     bare = found(drawn.noisy, [replace(e, truth={}) for e in EPISODES])
@@ -75,5 +85,6 @@ def test_sides_and_ranges():
 
     assert [versus.side_of(about(*x)) for x in ((1, 2), (-1, 1), (-2, -1), (0, 0))] == ["better", "alike", "worse", "alike"]
     assert versus.side_of(about(-2, -1), lower=True) == "better"
+    assert versus.side_of(about(1, 1) | {"n": 1}) is None, "one episode has an interval of no width"
     assert versus.side_of({"mean": None, "low": None, "high": None, "n": 0}) is None
     assert versus.ranges([3, 1, 2, 7, 9, 10]) == "+1 to +3, +7, +9 to +10"

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from armillary.data import LatentsConfig, SyntheticConfig
+from armillary.data import LatentsConfig, MixtureConfig, SyntheticConfig
 from armillary.parallel import ParallelConfig, Ranks, average_gradients, started
 from armillary.train import OptimConfig, RunConfig, WorldRun, loop, train
 
@@ -18,10 +18,12 @@ STEPS = 20
 SMALL = ("network.dim=48", "network.layers=2", "network.heads=4", "network.lora=8", "clip=4", "past=1")
 
 
-def config(root: Path, steps: int = STEPS, **parallel: Any) -> RunConfig:
-    """`root` holds the tokenizer and the cache of latents. Four latent frames of 4 by 4 cells, with text and actions."""
+def config(root: Path, steps: int = STEPS, images: bool = False, **parallel: Any) -> RunConfig:
+    """`root` holds the tokenizer and the cache of latents. Four latent frames of 4 by 4 cells, with text and actions; with `images` every
+    other batch holds single frames."""
     source = SyntheticConfig(episodes=6, length=8, frames=4, size=(32, 32), held_out=0.3)
-    data = LatentsConfig(source, str(root / "tokenizer"), cache=str(root / "cache"))
+    data: Any = LatentsConfig(source, str(root / "tokenizer"), cache=str(root / "cache"))
+    data = MixtureConfig((data,), images=0.5) if images else data
     return RunConfig(
         "clip", WorldRun("dit-nano", overrides=SMALL), data, OptimConfig(lr=2e-3, warmup=3), steps=steps, batch=4, ema=0.9, log_every=1,
         save_every=8, keep=9, eval_every=10, eval_batches=1, threads=1, parallel=ParallelConfig(**parallel),
@@ -60,7 +62,11 @@ def main(out: Path, tasks: list[dict[str, Any]]) -> None:
                 plain(self, meters)
 
             loop._Run.one_step = breaks
-        train(config(out, task.get("steps", STEPS), **task["parallel"]), out / task["name"], progress=False)
+        train(
+            config(out, task.get("steps", STEPS), task.get("images", False), **task["parallel"]),
+            out / task["name"],
+            progress=False,
+        )
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def runs(tmp_path_factory):
     tokenizers.save(made, root / "tokenizer")
     train(config(root), root / "one", progress=False)
     train(config(root, shares=2), root / "shared", progress=False)
+    train(config(root, images=True), root / "alone-images", progress=False)
     cut(root / "shared", root / "back", 8)
     tasks = [
         {"do": "agree"},
@@ -80,8 +81,9 @@ def runs(tmp_path_factory):
             "frames": {"shard": 2, "context": 2, "checkpointing": "full"},
             "back": {"shard": 2},
         }.items()),
+        {"do": "train", "name": "images", "images": True, "parallel": {"shard": 2, "context": 2, "checkpointing": "full"}},
     ]  # fmt: skip
-    told = subprocess.run(torchrun(root, *tasks), capture_output=True, text=True, timeout=120, env=surrounding())
+    told = subprocess.run(torchrun(root, *tasks), capture_output=True, text=True, timeout=240, env=surrounding())
     assert told.returncode == 0, told.stderr
     return root
 
@@ -104,6 +106,12 @@ def test_two_processes_take_the_steps_of_one(runs, name):
 def test_frames_in_two_processes_take_the_steps_of_one(runs):
     """Sharded and checkpointed as well."""
     same_run(runs / "frames", runs / "one")
+
+
+def test_images_among_the_clips_are_taken_whole(runs):
+    """One frame cannot be shared; the run is that of one process all the same."""
+    same_run(runs / "images", runs / "alone-images")
+    assert (runs / "images" / "metrics.jsonl").read_text() != (runs / "frames" / "metrics.jsonl").read_text()
 
 
 def test_two_shares_are_another_draw_than_one(runs):
