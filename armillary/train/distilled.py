@@ -46,7 +46,9 @@ class DistillRun:
             )
         path = Path(self.start).resolve()
         name = self.start if not path.is_dir() else path.parent.name if path.name == "model" else path.name
-        return Distillation(student_of(teacher, self.distill, name), teacher, self.distill.loss, bool(self.unroll_prob))
+        return Distillation(
+            student_of(teacher, self.distill, name), teacher, self.distill.method, self.distill.loss, bool(self.unroll_prob)
+        )
 
     def at(self, model: nn.Module, done: float) -> None:
         """Raise the share of steps from the student's own dreams, once these are worth going on from."""

@@ -14,7 +14,9 @@ import argparse
 import datetime
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,20 @@ SEED = 900_000  # seeds from here on are never trained on
 THERE = 12.0  # pixels of a colour; the smallest thing has four times as many
 
 
+def scenes(count: int) -> Iterator[SimpleNamespace]:
+    """Unseen scenes: `seed`, colours `wanted`, `truth` (uint8 `1 h w 3`) and what is `told` of them, by kind of wording."""
+    sim = sims.make("tabletop-few")
+    for seed in range(SEED, SEED + count):
+        sim.reset(seed)
+        facts: Facts = sim.facts  # type: ignore[attr-defined]
+        yield SimpleNamespace(
+            seed=seed,
+            wanted={o.colour for o in sim.objects},
+            truth=media.fit(sim.render(("front",), 128)["front"][None], (SIZE, SIZE)),
+            told={"plain": tell(facts, "plain"), "held": tell(facts, "long", seed, "held")},
+        )
+
+
 def found(track: ColourTracker, frame: np.ndarray) -> set[str]:
     """Colours of which there is enough in uint8 `h w 3`."""
     area = track.track(frame[None]).area[0]
@@ -48,16 +64,13 @@ def main() -> None:
     parser.add_argument("--sheet", help="folder for pictures of what was dreamed")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
-    dreamer, track, sim = Dreamer(options.world), tracker(), sims.make("tabletop-few")
+    dreamer, track = Dreamer(options.world), tracker()
     rows: dict[str, list[tuple[bool, float]]] = {}
     pictures: dict[str, list[np.ndarray]] = {}
-    for index in range(options.prompts):
-        sim.reset(seed := SEED + index)
-        wanted = {o.colour for o in sim.objects}
-        facts: Facts = sim.facts  # type: ignore[attr-defined]
-        truth = media.fit(sim.render(("front",), 128)["front"][None], (SIZE, SIZE))
+    for scene in scenes(options.prompts):
+        seed, wanted, truth = scene.seed, scene.wanted, scene.truth
         shown = {"simulator": truth[0], "tokenizer": dreamer.decode(dreamer.encode(truth))[0]}
-        for kind, text in {"plain": tell(facts, "plain"), "held": tell(facts, "long", seed, "held")}.items():
+        for kind, text in scene.told.items():
             for guidance in options.guidance:
                 sampling: dict[str, Any] = {"guidance": guidance, "first_steps": options.steps}
                 actions = None if dreamer.world.action_spec is None else np.zeros((0, dreamer.world.action_spec.dim))

@@ -48,6 +48,10 @@ class Ports(NamedTuple):
     views: bool = False
 
 
+# A pace must be told apart within hundreds of steps: Adam moves each number of its vector by a learning rate a step.
+LOUD = 10.0
+
+
 @dataclass
 class Asked:
     """What a training step asks: a clean signal, noise, and all that a network is told. A student can be asked the same as its teacher.
@@ -141,7 +145,7 @@ class DiffusionWorld(World):
         """The port's `modulation` (`b d` or `b t d`) with what the network hears of its pace (`b`)."""
         if self.pace is None or pace is None:
             return modulation
-        heard = self.pace(pace)
+        heard = LOUD * self.pace(pace)
         return heard if modulation is None else modulation + (heard[:, None] if modulation.ndim == 3 else heard)
 
     # ---------------------------------------------------------------------------------------------------------------- sampling
