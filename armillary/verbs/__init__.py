@@ -51,6 +51,7 @@ VERBS: dict[str, Verb] = {
     "guard head": Verb("_guard", "train a frame classifier's head on reviewed clips"),
     "guard train": Verb("_guard", "train and measure the prompt classifier on prompts of one's own"),
     "verify": Verb("_guard", "does a video belong to the record beside it, and what does that say"),
+    "sign": Verb("_guard", "put a C2PA manifest, signed with one's own certificate, into a video that was dreamed here"),
     "info": Verb("_info", "what a checkpoint, a dataset, a video or a name is"),
 }
 

@@ -1,4 +1,4 @@
-"""`armillary guard check`, `guard train`, `guard redteam`, `guard review`, and `armillary verify`."""
+"""`armillary guard check`, `guard train`, `guard redteam`, `guard review`, `armillary verify` and `armillary sign`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ def guard_check(
     prompts: Path | None = None,
     video: Path | None = None,
     out: Path | None = None,
+    model: Path | None = None,
+    faces_model: Path | None = None,
+    frames_head: Path | None = None,
+    features: str = "small",
 ) -> tuple[dict[str, Any], int]:
     """Ask the guard about a prompt, a file of prompts, or a video: the same gate that generation goes through.
 
@@ -28,36 +32,81 @@ def guard_check(
         prompts: a CSV of id,text; --out takes id,blocked,rail,category,score,reason,milliseconds.
         video: a video file; every frame is looked at.
         out: the CSV of verdicts, or where the video goes with its faces hidden.
+        model: ask a safety model in this folder too (Llama Guard, Qwen3Guard, Aegis); ARMILLARY_GUARD_FOLDER does so for every verb.
+        frames_head: look at what a video shows with this head (`armillary guard head`).
+        features: what the head was trained on: an extractor's name, or the folder of a SigLIP model.
+        faces_model: find faces with this YuNet file (.onnx); ARMILLARY_GUARD_FACES does so for every verb.
     """
     from armillary import guard as guards
+    from armillary.guard.head import load_head
+    from armillary.guard.local import LocalConfig
+    from armillary.guard.yunet import YuNet
 
+    head = None if frames_head is None else load_head(frames_head, _embedder(features))
+    gate = guards.default_gate(
+        local=None if model is None else LocalConfig(model),
+        detector=None if faces_model is None else YuNet(faces_model),
+        frame_classifier=head,
+        frames=None if head is None else head.frames_config(required=True),
+    )
     if prompts is not None:
         if text is not None or video is not None:
             raise BadInput("--prompts goes alone: a text or a video is another question.")
         if out is None:
             raise BadInput("--prompts wants --out, the CSV of verdicts.")
-        told = guards.check_file(prompts, out)
+        told = guards.check_file(prompts, out, gate)
         return told, int(told["failed"] > 0)
     if out is not None and video is None:
         raise BadInput("--out wants --prompts or --video.")
-    told = guards.check(text, video, out=out)
+    told = guards.check(text, video, out=out, gate=gate)
     return told, int(told["blocked"])
 
 
-def verify(path: Path, /) -> tuple[dict[str, Any], int]:
+def verify(path: Path, /, *, trust: Path | None = None) -> tuple[dict[str, Any], int]:
     """Compare a video with the record beside it: is it the file that was sealed, what made it, what did the guard say.
 
-    Ends with exit code 1 when file and record do not belong together or a rail had refused.
+    A C2PA manifest in the file is read too: do its signature and hash hold, and whose are they. Ends with exit code 1 when file and
+    record do not belong together, a rail had refused, or there is a manifest that does not hold or cannot be read.
 
     Example: armillary verify dream.mp4
 
     Args:
-        path: the video; its record is the .json of the same name.
+        path: the video; its record is the .json of the same name. A signed one may have lost it.
+        trust: a PEM file of certificates that the signer must hang on; without it an unknown signer is only said.
     """
     from armillary.guard import verify as compare
 
-    told = compare(path)
+    told = compare(path, trust)
     return told, int(not told["ok"])
+
+
+def sign(
+    path: Path,
+    /,
+    *,
+    certificate: Path,
+    key: Path,
+    algorithm: str = "es256",
+    timestamp: str = "",
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Put a C2PA manifest, signed with your certificate, into a video that was dreamed here; its record is sealed anew.
+
+    It says that a model made the video, the hash of its pixels, world, seed and the guard's verdicts; the prompt is left out.
+
+    Example: armillary sign dream.mp4 --certificate chain.pem --key key.pem --out signed.mp4
+
+    Args:
+        path: the video, with its record beside it.
+        certificate: a PEM file, the signer's certificate first.
+        key: a PEM file of the signer's private key (PKCS #8), without a password.
+        algorithm: es256, es384, es512, ps256, ps384, ps512 or ed25519, as the key is.
+        timestamp: address of a time-stamping authority; nothing is sent anywhere without one.
+        out: the signed file; the video itself by default.
+    """
+    from armillary.guard.c2pa import sign as put
+
+    return put(path, certificate, key, algorithm=algorithm, timestamp=timestamp, out=out)
 
 
 def guard_redteam(
@@ -145,6 +194,12 @@ class Stills:
         return self.features.embed(pixels[:, :, None]).numpy()
 
 
+def _embedder(features: str) -> Any:
+    from armillary.guard.siglip import Siglip, is_siglip
+
+    return Siglip(features) if is_siglip(features) else Stills(features)
+
+
 def guard_head(folder: Path, /, *, features: str = "small", out: Path = Path("guard-frames")) -> dict[str, Any]:
     """Train a frame classifier's head on reviewed clips, thresholds calibrated on clips it was not fitted to.
 
@@ -152,7 +207,8 @@ def guard_head(folder: Path, /, *, features: str = "small", out: Path = Path("gu
 
     Args:
         folder: the clips, with the labels of `armillary guard review` in FOLDER/labels.
-        features: the extractor whose vectors it reads; the embedded one sees colours and shapes rather than meaning.
+        features: the extractor whose vectors it reads, or the folder of a SigLIP model; the embedded extractor sees colours and shapes
+            rather than meaning.
         out: the head's folder.
     """
     from armillary.guard.agreement import read_labels
@@ -161,4 +217,4 @@ def guard_head(folder: Path, /, *, features: str = "small", out: Path = Path("gu
     from armillary.store import check_writable
 
     check_writable(out.parent)
-    return train_head(read_labels(folder / "labels"), Clips(folder).get, Stills(features), out)
+    return train_head(read_labels(folder / "labels"), Clips(folder).get, _embedder(features), out)

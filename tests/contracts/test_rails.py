@@ -7,9 +7,10 @@ import pytest
 
 from armillary.guard import RAILS, Finding, Gate
 from armillary.guard.endpoint import EndpointConfig
+from armillary.guard.local import LocalConfig
 from armillary.guard.rail import FrameRail, PromptRail
 
-PROMPT = ("input", "language", "words", "classifier", "endpoint")
+PROMPT = ("input", "language", "words", "classifier", "endpoint", "local")
 
 
 class NoFace:
@@ -26,13 +27,15 @@ def build(name):
         return RAILS[name](
             EndpointConfig("http://127.0.0.1:9", "m"), lambda *_: b'{"choices": [{"message": {"content": "safe"}}]}'
         )
+    if name == "local":
+        return RAILS[name](LocalConfig("g"), lambda _: "safe")
     return RAILS[name](NoFace()) if name == "faces" else RAILS[name]()
 
 
 def test_table_holds_every_rail_of_the_default_gate():
     from armillary.guard import default_gate
 
-    gate = default_gate(endpoint=EndpointConfig("http://127.0.0.1:9", "m"))
+    gate = default_gate(endpoint=EndpointConfig("http://127.0.0.1:9", "m"), local=LocalConfig("g"))
     assert {r.name for r in (*gate.before, *gate.after)} == set(RAILS)
 
 

@@ -14,6 +14,7 @@ from armillary import guard
 from armillary.errors import Blocked
 from armillary.guard import RAILS, Finding, Timeouts
 from armillary.guard.endpoint import EndpointConfig
+from armillary.guard.local import LocalConfig
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), np.uint8)
 
@@ -51,7 +52,11 @@ def ask(gate, name):
 def whole():
     endpoint = EndpointConfig("http://127.0.0.1:9", "m")
     return guard.default_gate(
-        endpoint=endpoint, send=lambda *_: b'{"choices": [{"message": {"content": "safe"}}]}', detector=NoFace()
+        endpoint=endpoint,
+        send=lambda *_: b'{"choices": [{"message": {"content": "safe"}}]}',
+        detector=NoFace(),
+        local=LocalConfig("g"),
+        say=lambda _: "safe",
     )
 
 
