@@ -11,7 +11,6 @@ import numpy as np
 
 from armillary.data import DrivingConfig
 from armillary.data.base import Entry
-from armillary.data.driving.write import STEP
 from armillary.data.pixels import Pixels
 from armillary.errors import BadInput
 from armillary.types import Camera
@@ -57,28 +56,6 @@ class Ride:
         return Ride(
             f"{key}@{int(before or 0) + first}", self.frames[:, cut], cameras, self.trajectory[cut], self.texts, self.fps
         )
-
-    def motion(self) -> np.ndarray:
-        """What was driven from each frame to the next: float64 `t-1 2`, metres (the straight way between) and radians to the left."""
-        ahead = along(self.trajectory.astype(np.float64), 1.0 / self.fps)
-        look = np.asarray(self.cameras[0].pose, np.float64)[:, :2, 2]
-        turn = np.diff(np.unwrap(np.arctan2(look[:, 1], look[:, 0])))
-        return np.stack([np.linalg.norm(ahead[:-1, :2], axis=-1), turn], axis=1)
-
-
-def along(trajectory: np.ndarray, seconds: float) -> np.ndarray:
-    """The place reached after some time on trajectories `... p 3`: straight lines between points, which are 0.1 s apart; `... 3`."""
-    at = min(max(seconds / STEP, 0.0), trajectory.shape[-2])
-    whole = np.concatenate([np.zeros_like(trajectory[..., :1, :]), trajectory], axis=-2)
-    low = min(int(at), whole.shape[-2] - 2)
-    return whole[..., low, :] + (at - low) * (whole[..., low + 1, :] - whole[..., low, :])
-
-
-def path_of(motion: np.ndarray) -> np.ndarray:
-    """Steps and turns `n 2` as the places after each, seen from where they began: float64 `n 2` (ahead, to the left)."""
-    motion = np.asarray(motion, np.float64)
-    heading = np.cumsum(motion[:, 1]) - motion[:, 1] / 2  # of the straight way, halfway through its turn
-    return np.cumsum(motion[:, :1] * np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
 
 
 def rides(data: Pixels, length: int = 0, most: int = 0) -> list[Ride]:

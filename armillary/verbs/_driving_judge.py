@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,8 @@ def judge_driving(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
     """Gate, evaluation and baseline: from one frame of all views, told the way that was driven, another one, and none."""
     from armillary.evaluate.odometry import Odometer
     from armillary.evaluate.rides import rides
-    from armillary.evaluate.trajectory import evaluate_trajectory
+    from armillary.evaluate.trajectory import Reader, evaluate_trajectory
+    from armillary.evaluate.twin import Twins
     from armillary.evaluate.views import dream_rides, evaluate_views
     from armillary.rollout.drive import drive, views_of
     from armillary.verbs._posttrain_judge import reach
@@ -41,8 +43,13 @@ def judge_driving(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
         raise BadInput(
             f"Judging wants two drives to learn to read motion from and two to dream; got {len(learn)} and {len(kept)}."
         )
-    odometer = Odometer(learn)
-    odometer.measure(kept)
+    root = Path(asked.source.path)
+    reader: Reader
+    if (root / "meta" / "info.json").is_file():
+        reader = Twins(root)
+    else:
+        reader = odometer = Odometer(learn)
+        odometer.measure(kept)
 
     def dream(given: np.ndarray, way: np.ndarray | None, texts: tuple[str, ...], seed: int) -> np.ndarray:
         return drive(dreamer, given, steps, trajectory=way, texts=texts if dreamer.encoder is not None else (), seed=seed)
@@ -51,16 +58,16 @@ def judge_driving(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
         return np.stack([dreamer.decode(dreamer.encode(view)) for view in frames])
 
     dreamed = dream_rides(dream, kept, past=1, steps=steps, seed=asked.seed, reconstruct=reconstruct)
-    seen, way = evaluate_views(dreamed).metrics, evaluate_trajectory(dreamed, odometer).metrics
+    seen, way = evaluate_views(dreamed).metrics, evaluate_trajectory(dreamed, reader).metrics
 
     def of(arm: str) -> dict[str, Any]:
         parts = {name: seen[name][arm] for name in ("quality", "temporal", "cross", "agreement") if arm in seen[name]}
-        return parts | {name: way[name][arm] for name in ("error_cm", "final_cm") if arm in way[name]}
+        return parts | {name: way[name][arm] for name in ("error_cm", "aside_cm", "final_cm") if arm in way[name]}
 
     return {
         "gate": {
             "verdict": way["verdict"],
-            "figures": {name: way[name] for name in ("why", "ratio", "swapped_ratio", "skill")},
+            "figures": {name: way[name] for name in ("why", "ratio", "swapped_ratio")},
         },
         "evaluation": {**of("dream"), "swapped": of("swapped"), "drives": len(kept), "steps": steps},
         "baseline": {arm: of(arm) for arm in ("truth", "reconstruction", "free", "deaf", "copy", "usual", "chance")},
