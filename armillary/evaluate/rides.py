@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from armillary.data import DrivingConfig
+from armillary.data import VIEWS, DrivingConfig
 from armillary.data.base import Entry
 from armillary.data.pixels import Pixels
 from armillary.errors import BadInput
@@ -118,7 +118,5 @@ def replay(root: str | Path, ride: Ride, size: int) -> Iterator[dict[str, tuple[
 
 def held_out(path: str, views: Sequence[str] = (), size: tuple[int, int] = (64, 64), share: float = 0.0) -> Pixels:
     """Drives to judge on: all of them, or with `share` those that training with that share held out."""
-    config = DrivingConfig(
-        path, **({"views": tuple(views)} if views else {}), frames=2, size=size, held_out=share, actions=False
-    )
+    config = DrivingConfig(path, tuple(views) or VIEWS, frames=2, size=size, held_out=share, actions=False)
     return config.build("held-out" if share else "train")

@@ -60,10 +60,11 @@ class Way:
 def forward(w: Wanted, batch: int, training: bool) -> Any:
     """The call of the network that a dry run makes."""
     ref, (_, h, wd), t = w.setting.tokenizer, w.latents, w.at_once
+    words = w.words  # asked here: an encoder that is opened to say it wants real bytes
 
     def run(module: nn.Module) -> Tensor:
         network = getattr(module, "network", module)
-        context = torch.zeros(batch, w.words, w.setting.text_dim) if w.words else None
+        context = torch.zeros(batch, words, w.setting.text_dim) if words else None
         if isinstance(network, Transformer):
             ids = torch.zeros(batch, t * h * wd - 1 + network.config.begin, dtype=torch.long)
             if training:
