@@ -106,7 +106,9 @@ class CausalWorld(DiffusionWorld):
             modulation = modulation * told[..., None]
         if channels is not None:
             channels = channels * told[:, None, :, None, None]
-        channels = with_clip(channels, ports.clip_channels if ports else None, self.network.grid(*z.shape[2:]), self.ports.channels)
+        channels = with_clip(
+            channels, ports.clip_channels if ports else None, self.network.grid(*z.shape[2:]), self.ports.channels
+        )
         told = {
             "context": masked(context, mask),
             "actions": leading,
