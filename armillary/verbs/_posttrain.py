@@ -243,11 +243,12 @@ def card(task: str, base: str, data: Path, config: Any, found: dict[str, Any]) -
     """The world's card: what it was made of, what the gate found."""
     import platform
 
-    gate = found["gate"]
+    gate, path = found["gate"], Path(base)
+    name = path.name if path.name != "model" else path.resolve().parent.name
     trained = f"adapters of rank {config.model.lora}" if config.model.lora else "all weights"
-    command = f"armillary posttrain {task} --data {data.name} --base {Path(base).name}"
+    command = f"armillary posttrain {task} --data {data.name} --base {name}"
     return (
-        f"# {task.capitalize()} world, post-trained from `{Path(base).name}`\n\n"
+        f"# {task.capitalize()} world, post-trained from `{name}`\n\n"
         f"**{gate['verdict']}**: {gate['figures'].get('why', '')}\n\n"
         f"* `{command}`, {config.steps} steps of {config.batch} rows, {trained}, "
         f"{config.precision} on {config.device} ({platform.machine()}), {time.strftime('%d %B %Y')}.\n"

@@ -156,7 +156,7 @@ def judge_camera(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
         Pairs.of((d.read(e), steps_of(np.asarray(e.cameras[0].pose, np.float64))) for e in d.entries[:PROBED])
         for d in (train, data)
     )
-    probe = fit_probe(pairs, other, steps=1200)
+    probe = fit_probe(pairs, other, steps=min(1200, 4 * len(pairs.done)))
     clips = [Posed(e.key, data.read(e), e.cameras[0], e.texts[0] if e.texts else "") for e in data.entries[: asked.episodes]]
     past = past_of(dreamer)
     steps = reach([len(c.frames) for c in clips], past, asked.steps, dreamer.temporal)

@@ -10,7 +10,8 @@ from typing import Any
 from armillary.errors import BadInput
 
 HELD_OUT = 24  # episodes to judge on, where the data have enough
-MOST_HELD_OUT = 0.3  # of them
+MOST_HELD_OUT = 0.3  # of them, unless that were fewer than the gate wants to judge by
+LEAST_HELD_OUT = 6  # but no more than half
 
 
 def size_of(data: Path) -> tuple[int, int]:
@@ -28,10 +29,10 @@ def size_of(data: Path) -> tuple[int, int]:
 
 
 def share_of(count: int) -> float:
-    """The share to hold out so that enough episodes are there to judge on, and two at least: which ones goes by a hash of their name."""
+    """The share to hold out so that enough episodes are there to judge on; which ones goes by a hash of their name."""
     from armillary.data.base import unit
 
-    wanted = min(max(min(HELD_OUT, int(MOST_HELD_OUT * count)), 2), max(1, count // 2))
+    wanted = max(1, min(HELD_OUT, max(int(MOST_HELD_OUT * count), min(LEAST_HELD_OUT, count // 2))))
     values = sorted(unit(f"episode_{i:06d}") for i in range(count))
     return round((values[wanted - 1] + values[min(wanted, count - 1)]) / 2, 9)
 

@@ -161,6 +161,10 @@ def test_untrained_it_is_the_base_trained_it_comes_back_from_its_folder(folder, 
     k = dreamer.temporal
     actions = np.ones((2 * k, 2), np.float32) if task == "action" else None
     assert dreamer.dream(frames, 2 * k, prompt="push", actions=actions).shape == (2 * k, 64, 64, 3)
+    live = dreamer.live(dreamer.encode(frames), dreamer.condition(["push"]))
+    for _ in range(2):  # as an environment steps it
+        one = dreamer.condition(["push"], actions=None if actions is None else actions[:k])
+        assert live.more(1, one, torch.Generator().manual_seed(0)).shape[-3] == 1
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(folder, tmp_path):

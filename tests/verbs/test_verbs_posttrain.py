@@ -101,7 +101,7 @@ def test_an_action_world_is_trained_judged_and_marked_blind(folder, tmp_path, ca
 def test_enough_is_held_out_and_not_too_much(count):
     share = share_of(count)
     held = sum(unit(f"episode_{i:06d}") < share for i in range(count))
-    assert held == (1 if count < 4 else 2 if count < 7 else min(24, int(0.3 * count)))
+    assert held == {2: 1, 3: 1, 5: 2, 13: 6, 80: 24, 400: 24}[count]
 
 
 @pytest.mark.parametrize(
