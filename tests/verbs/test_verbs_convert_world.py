@@ -153,13 +153,15 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(tmp_path, capsys):
     assert "tiny-video2world" in said and "predict1-14b-text2world" in said and not out.exists()
     for name, broken in {
         "view": held | {"view_embeddings.weight": torch.zeros(6, 6)},
+        "augmented": held | {"augment_sigma_embedder.1.linear_1.weight": torch.zeros(2, 2)},
         "missing": {k: v for k, v in held.items() if k != "affline_norm.weight"},
         "unknown": held | {"blocks.block0.blocks.0.block.attn.to_z.0.weight": torch.zeros(1)},
         "shape": held | {"blocks.block1.blocks.2.block.layer2.weight": torch.zeros(2, 2)},
     }.items():
         torch.save(broken, tmp_path / f"{name}.pt")
     for name, words in {
-        "view": "several views",
+        "view": "of no network this version has",  # its first layer has no channels for them
+        "augmented": "the noise level of given frames",
         "missing": "affline_norm.weight is missing|1 missing",
         "unknown": "to_z",
         "shape": r"1 tensors of another shape; blocks\.1\.mlp\.down\.weight",
