@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from armillary.conditioning import CameraCondition
-from armillary.data.posed import poses as files
 from armillary.errors import BadInput, did_you_mean
+from armillary.media import poses as files
 from armillary.types import Camera
 
 # Command -> (ahead, turn to the right), in units of the usual step. OpenCV axes: x right, y down, z ahead.

@@ -14,9 +14,9 @@ from posed_scenes import FPS, FRAMES, SIZE, Walk, pictures, realestate, transfor
 
 from armillary import media
 from armillary.data import PosedConfig
-from armillary.data.posed.poses import read_realestate
 from armillary.data.record import record
 from armillary.errors import BadInput
+from armillary.media.poses import read_realestate
 from armillary.sims import optics
 from armillary.types import Camera
 

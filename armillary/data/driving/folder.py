@@ -13,9 +13,9 @@ from armillary import media
 from armillary.data.base import Entry
 from armillary.data.driving.write import FORMAT, POINTS, VERSION, trajectories
 from armillary.data.moments import fitted, frame_times, shown_at
-from armillary.data.posed.poses import rigid
 from armillary.errors import BadInput
 from armillary.media import MediaError
+from armillary.media.poses import rigid
 from armillary.presets import from_json
 from armillary.store import read_json, sha256_file
 from armillary.types import ActionSpec, Camera

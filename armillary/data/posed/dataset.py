@@ -18,10 +18,9 @@ from armillary.data.base import Entry, Split, hash_files
 from armillary.data.episodes import EpisodesConfig
 from armillary.data.moments import fitted, nearest
 from armillary.data.pixels import Pixels
-from armillary.data.posed import poses
 from armillary.data.posed.frames import Film, Library, Stills, beside
 from armillary.errors import BadInput
-from armillary.media import MediaError
+from armillary.media import MediaError, poses
 from armillary.progress import say, track
 from armillary.types import Camera
 

@@ -13,8 +13,8 @@ from PIL import Image
 from armillary import media
 from armillary.data.clips import VIDEO
 from armillary.data.moments import frame_times, nearest, shown_at
-from armillary.data.posed.poses import Path3D
 from armillary.errors import BadInput
+from armillary.media.poses import Path3D
 
 IMAGE = (".png", ".jpg", ".jpeg", ".webp")
 
