@@ -201,11 +201,13 @@ def check(config: Any, base: str, batch: int) -> Any:
     source.build("held-out")
     check_fit(world, base, pixels)
 
-    @dataclasses.dataclass
     class Shown:
         """The data as a task sees them, before a tokenizer has read them."""
 
         text, text_dim = config.data.text, 0
+
+        def __len__(self) -> int:
+            return len(pixels)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(pixels, name)
