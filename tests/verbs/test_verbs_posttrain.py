@@ -14,8 +14,11 @@ from armillary import tokenizers, worlds
 from armillary.cli.main import run
 from armillary.data.base import unit
 from armillary.data.lerobot.write import LeRobotWriter, write_piece
+from armillary.recipes.posttrain import POSTTRAIN
+from armillary.sims.rooms import pose_of
 from armillary.store import read_json
-from armillary.types import ActionSpec, Episode
+from armillary.types import ActionSpec, Camera, Episode
+from armillary.verbs._posttrain import check
 from armillary.verbs._posttrain_plan import share_of
 from armillary.worlds.diffusion.unet import UNetConfig
 from armillary.worlds.diffusion.world import LIVE, DiffusionConfig
@@ -25,16 +28,18 @@ WIDE = ActionSpec(tuple("abcdefg"), ("1",) * 7, "gripper", 10.0, "delta", (-1.0,
 UNET = DiffusionConfig(UNetConfig(16, 16, 1, 1, 2, 32), LIVE, past=2)
 
 
-def write(folder, spec=SPEC, fps=10.0, said="push it", episodes=5):
+def write(folder, spec=SPEC, fps=10.0, said="push it", episodes=5, posed=False):
     rng = np.random.default_rng(0)
     with LeRobotWriter(folder, fps, spec, ("front",)) as writer:
         for i in range(episodes):
             frames = rng.integers(0, 255, (7, 64, 64, 3), dtype=np.uint8)
             actions = rng.uniform(-1, 1, (7, spec.dim)).astype(np.float32)
             states = np.zeros((7, 1), np.float32)
-            write_piece(
-                writer.root, i, Episode(f"real-{i}", fps, {"front": frames}, actions, states, spec, ("s",), instruction=said)
-            )
+            pose = np.stack([pose_of((0, 0.1 * t, 1), 0.05 * t * (-1) ** i, 0) for t in range(7)])
+            lens = np.array([[50.0, 0, 32], [0, 50.0, 32], [0, 0, 1]])
+            cameras = (Camera("front", 64, 64, lens, pose),) if posed else ()
+            seen, told = {"front": frames}, {"instruction": said, "cameras": cameras}
+            write_piece(writer.root, i, Episode(f"real-{i}", fps, seen, actions, states, spec, ("s",), **told))
         writer.collect()
     return folder
 
@@ -95,6 +100,12 @@ def test_an_action_world_is_trained_judged_and_marked_blind(folder, tmp_path, ca
     )
     assert code == 1 and set(other) >= {"world", "gate", "evaluation", "baseline"} and other["task"] == "action"
     assert "base" in other["baseline"], "the base is found by the checkpoint"
+
+
+def test_posed_data_are_checked_before_they_are_encoded(folder, tmp_path):
+    data, base = write(tmp_path / "data", posed=True), str(folder / "base")
+    config = check(POSTTRAIN["camera"](str(data), start=base, held_out=share_of(5), longest=7), base, 0)
+    assert config.batch == 2 and config.data.source.frames == 7
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 13, 80, 400])
