@@ -44,9 +44,10 @@ DATA_SEED = 77
 def arms(teacher: Dreamer, student: Dreamer, usual: int) -> dict[str, tuple[Dreamer, dict[str, Any]]]:
     """Name -> who samples and how; the first is what the others are held against."""
     few = student.world.config.few
+    able = [n for n in FEW if n in few.paces or few.paces[0] == 1]
     steps = {f"teacher {n}": (teacher, {"steps": n, "guidance": few.guidance}) for n in (usual, *FEW)}
     plain = {f"teacher {usual} unguided": (teacher, {"steps": usual})} if few.guidance else {}
-    return steps | {f"student {n}": (student, {"steps": n}) for n in FEW} | plain
+    return steps | {f"student {n}": (student, {"steps": n}) for n in able} | plain
 
 
 def all_steps(dreamer: Dreamer, how: dict[str, Any]) -> dict[str, Any]:
@@ -133,8 +134,8 @@ def main() -> None:
             rows[name].append(row)
             pictures[name].append(made[-1])
     figures: dict[str, Any] = {
-        "teacher": {"name": options.teacher, "sha256": teacher.world.sha256},
-        "student": {"name": options.student, "sha256": student.world.sha256, **student.world.config.few.record()},
+        "teacher": {"sha256": teacher.world.sha256},
+        "student": {"sha256": student.world.sha256, "distilled": student.world.config.few.record()},
         "samples": len(asked),
         "quality": {name: summary(r) for name, r in rows.items()},
         "ms_a_sample": times(who, asked[0], 2 if options.quick else 7),

@@ -45,7 +45,7 @@ class DistillConfig:
         steps: evaluations of a sample unless told otherwise, afterwards; paces: numbers of steps that are taught.
         levels: Euler steps of the teacher's path; 0 for what is usual for it (35 of a clip, 18 of a first frame, 8 of a causal one).
         guidance: of the teacher, folded in: `cond + guidance * (cond - uncond)`, against no text.
-        method: `consistency` or `halving`, see above.
+        method: `halving` or `consistency`, see above.
         loss: of a row: `huber`, the pseudo-Huber norm of its error, or `square`.
     """
 
@@ -53,7 +53,7 @@ class DistillConfig:
     paces: tuple[int, ...] = (1, 2, 4)
     levels: int = 0
     guidance: float = 0.0
-    method: Literal["consistency", "halving"] = "consistency"
+    method: Literal["halving", "consistency"] = "halving"
     loss: Literal["huber", "square"] = "huber"
 
 
@@ -97,7 +97,7 @@ class Distillation(nn.Module):
         self,
         student: DiffusionWorld,
         teacher: DiffusionWorld,
-        method: str = "consistency",
+        method: str = "halving",
         loss: str = "huber",
         forced: bool = False,
     ) -> None:
