@@ -275,7 +275,7 @@ class Going:
 
 
 def _there(conditioning: Conditioning, device: Any) -> Conditioning:
-    moved = {
+    moved: dict[str, Any] = {
         f.name: value.to(device) if isinstance(value := getattr(conditioning, f.name), Tensor) else value
         for f in dataclasses.fields(conditioning)
     }

@@ -130,8 +130,8 @@ def generate(
     lasting = {}
     if long:
         plan_of = chunks(dreamer)
-        first = min(len(made), plan_of.new * dreamer.temporal)
-        lasting["long"] = {**plan_of._asdict(), "drift": drift(made, dreamer.fps, first)}
+        begin = min(len(made), plan_of.new * dreamer.temporal)
+        lasting["long"] = {**plan_of._asdict(), "drift": drift(made, dreamer.fps, begin)}
     pixels = made if given is None else np.concatenate([given, made])
     after, pixels = gate.check_frames(pixels, dreamer.fps)
     verdicts += after

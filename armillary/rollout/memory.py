@@ -244,8 +244,8 @@ def _seen(module: nn.Module) -> nn.Module:
     return world
 
 
-def advice(world: World, tokenizer: Any, frames: int, placement: Any) -> str:
-    """A sentence for someone whose memory did not suffice."""
+def advice(world: Any, tokenizer: Any, frames: int, placement: Any) -> str:
+    """A sentence for someone whose memory did not suffice; `world`, or one with conditions attached."""
     _, ways = dreaming(of_world(world, tokenizer.config, frames))
     told = ", ".join(f"{x.bytes / GIB:.1f} GiB with {x.flags or 'everything on the device'}" for x in ways)
     h, wd = world.tokenizer.size
