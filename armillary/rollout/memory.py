@@ -24,7 +24,6 @@ from armillary.rollout.wanted import Wanted, of_world
 from armillary.store import weights_root
 from armillary.worlds.adapters import targets_of
 from armillary.worlds.autoregressive.transformer import Cache, Transformer
-from armillary.worlds.base import World
 from armillary.worlds.diffusion.unet import UNet
 
 GIB = 2**30
