@@ -25,6 +25,7 @@ def convert(
     size: str = "",
     legacy: bool = False,
     tokenizer: str = "",
+    precision: Literal["", "float16", "bfloat16"] = "",
 ) -> dict[str, Any]:
     """Published weights of a tokenizer or a world to a checkpoint folder, and back. Nothing in them is unpickled or run.
 
@@ -41,7 +42,10 @@ def convert(
         size: the member of the family it is, e.g. cv8x8x8, predict1-7b-text2world or ar-4b; found in the weights when empty.
         legacy: tokenizer weights from before September 2024; only needed where they do not tell.
         tokenizer: of a world: what its latents mean, a folder as `convert` or NVIDIA makes it; its path is kept. A pipeline brings its own.
+        precision: of the matrices of a checkpoint folder of a world, as half of the bytes that are sent on; empty keeps every bit.
     """
+    if precision:
+        return _halved(src, out, layout, precision)
     if _is_adapter(src):
         return _merged(src, out, layout)
     if legacy and (_speaks(src) or _is_world(src)):
@@ -92,6 +96,30 @@ def _merged(src: str, out: Path, layout: Layout) -> dict[str, Any]:
     worn = [{"name": Path(a.name).name, "sha256": a.sha256} for a in world.adapters]
     written = worlds.save(world, out, extra={"merged": {"base": world.sha256, "adapters": worn}})
     return {"out": str(written), "as": layout, "world": world.name, "adapters": worn}
+
+
+def _halved(src: str, out: Path, layout: Layout, precision: str) -> dict[str, Any]:
+    import dataclasses
+
+    import torch
+
+    from armillary import worlds
+    from armillary.store import find_weights, load_folder
+    from armillary.train.models import relative_name
+
+    if layout != "armillary":
+        raise BadInput(f"--precision is for checkpoint folders of ours; --as {layout} keeps every bit.")
+    if out.exists():
+        raise BadInput(f"{out} exists; name a new folder, nothing is overwritten.")
+    held = load_folder(find_weights(src, "world"), "world")
+    world, kind = worlds.load(src, dtype=None), getattr(torch, precision)
+    ref = world.tokenizer
+    world.setting = dataclasses.replace(world.setting, tokenizer=dataclasses.replace(ref, name=relative_name(ref.name, out)))
+    # Vectors (norms, biases, what normalises latents) are few, and rounding them would show.
+    tensors = {k: v.to(kind) if v.is_floating_point() and v.ndim > 1 else v for k, v in world.state_dict().items()}
+    extra = {k: v for k, v in held.extra.items() if k != "setting"} | {"rounded": {"to": precision, "from": held.sha256}}
+    written = worlds.save(world, out, tensors, extra)
+    return {"out": str(written), "as": layout, "world": world.name, "precision": precision}
 
 
 def _speaks(src: str) -> bool:

@@ -175,3 +175,23 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(tmp_path, capsys):
     with pytest.raises(BadInput, match=r"no published size: 3 blocks of width 48.*predict1-7b-text2world"):
         read_world(tmp_path / "three.pt")
     assert len(MEMBERS) > len(SHAPES)
+
+
+def test_a_world_in_half_of_its_bytes(tiny, tmp_path):
+    source = tiny["diffusion"]
+    verbs.convert(str(source), out=tmp_path / "half", precision="float16")
+    whole, half = worlds.load(source).state_dict(), worlds.load(tmp_path / "half").state_dict()
+    assert whole.keys() == half.keys()
+    for key, value in whole.items():
+        assert half[key].dtype == value.dtype
+        torch.testing.assert_close(
+            half[key], value.to(torch.float16).to(value.dtype) if value.ndim > 1 else value, rtol=0, atol=0
+        )
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (source, tmp_path / "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    record = json.loads((tmp_path / "half" / "config.json").read_text())
+    assert record["rounded"] == {"to": "float16", "from": sha256_file(source / "model.safetensors")}
+    with pytest.raises(BadInput, match="keeps every bit"):
+        verbs.convert(str(source), out=tmp_path / "other", layout="model-pt", precision="float16")
+    with pytest.raises(BadInput, match="nothing is overwritten"):
+        verbs.convert(str(source), out=tmp_path / "half", precision="bfloat16")
