@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from armillary import text as texts
 from armillary import tokenizers, worlds
 from armillary.data import EpisodesConfig, LatentsConfig
 from armillary.recipes import RECIPES
@@ -34,6 +35,6 @@ def test_a_shipped_world_can_be_trained_on_by_its_recipe(folder):
     world = worlds.load(folder.name)
     config = RECIPES[str(load_folder(folder).extra["recipe"])]("some/data", start=folder.name)
     assert isinstance(config.data, LatentsConfig) and isinstance(config.data.source, EpisodesConfig)
-    assert config.data.text == world.setting.text
+    assert texts.load(config.data.text).name == world.setting.text
     assert tokenizers.load(config.data.tokenizer).sha256 == world.tokenizer.sha256
     assert config.data.source.actions == (world.action_spec is not None)
