@@ -215,8 +215,12 @@ def test_frames_after_a_broken_packet_are_left_out_until_a_key_frame(tmp_path):
     whole = write_video(tmp_path / "w.mkv", frames, 20, gop=10)
     good = read_video(whole)
     data = bytearray(whole.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 40] = bytes(40)
+    with av.open(str(whole)) as held:
+        packets = [bytes(p) for p in held.demux(video=0) if p.size and not p.is_keyframe]
+    # The largest packet between two key frames, and nothing of what the container says around it.
+    packet = max(packets[15:45], key=len)
+    at = data.index(packet) + 5
+    data[at : at + len(packet) - 5] = bytes(len(packet) - 5)
     broken = tmp_path / "b.mkv"
     broken.write_bytes(bytes(data))
     with Reader(broken) as reader:
