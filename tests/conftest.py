@@ -6,6 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# The same examples at every run, so that a failure is of the change at hand; `--hypothesis-profile=default` looks for new ones.
+settings.register_profile("steady", derandomize=True)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -134,13 +134,13 @@ def check_writable(folder: str | Path) -> Path:
         BadInput: when it cannot.
     """
     folder = Path(folder)
-    probe = folder / ".armillary-write-test"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
+        # A name of its own: several processes may try the same folder at once.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".armillary-write-test-") as probe:
+            probe.write(b"x")
     except FileExistsError:
         raise BadInput(f"{folder} is a file; an output folder is wanted.") from None
     except OSError as error:
-        raise _worded(error, probe.parent / "output") from error
+        raise _worded(error, folder / "output") from error
     return folder
