@@ -18,6 +18,7 @@ from armillary.data.pixels import Pixels, fit_spec
 from armillary.data.truth import load_truth
 from armillary.errors import BadInput
 from armillary.progress import say, track
+from armillary.sims.words.retell import retell
 from armillary.types import Camera, Episode
 
 
@@ -36,6 +37,7 @@ class EpisodesConfig:
         actions: false leaves them out, for a world that only watches.
         said: which sentence goes with a window: the episode's instruction or its caption, drawn anew each time, or always one of them
             where there is one. A caption says all that is seen, which is what painting from words needs.
+        retold: further wordings of a simulator's caption that are drawn as often as it: a plain one, and so many middle and long ones.
     """
 
     path: str
@@ -47,6 +49,7 @@ class EpisodesConfig:
     memory: float = 4.0
     actions: bool = True
     said: Literal["any", "caption", "instruction"] = "any"
+    retold: int = 0
 
     def build(self, split: Split = "train") -> Pixels:
         """Raises BadInput: no dataset there, no such camera, or no episode is long enough."""
@@ -62,7 +65,11 @@ class EpisodesConfig:
             try:
                 views = load_truth(truth_path(root, i))[2] if source.own else []
                 entry = _entry(
-                    i, source.episode(i, cameras=()), [_fitted(v, self.size) for v in views if v.name == camera], self.said
+                    i,
+                    source.episode(i, cameras=()),
+                    [_fitted(v, self.size) for v in views if v.name == camera],
+                    self.said,
+                    self.retold,
                 )
                 if source.features[source.keys[camera]]["dtype"] == "video":
                     source.video_path(i, camera)
@@ -115,7 +122,7 @@ def _fitted(camera: Camera, size: tuple[int, int]) -> Camera:
     return Camera(camera.name, size[1], size[0], intrinsics, camera.pose)
 
 
-def _entry(index: int, episode: Episode, cameras: Sequence[Camera], said: str = "any") -> Entry:
+def _entry(index: int, episode: Episode, cameras: Sequence[Camera], said: str = "any", retold: int = 0) -> Entry:
     contact = episode.truth.get("contact")
     if contact is not None:
         contact = np.asarray(contact, np.float32).reshape(len(episode), -1).max(1)
@@ -125,5 +132,7 @@ def _entry(index: int, episode: Episode, cameras: Sequence[Camera], said: str = 
     texts = tuple(t for t in sentences.values() if t)
     if said != "any" and sentences[said]:
         texts = (sentences[said],)
+    if retold and episode.caption in texts:
+        texts += retell(episode.caption, retold, index)
     actions = np.asarray(episode.actions, np.float32)
     return Entry(key, key, len(episode), texts, actions, contact, tuple(cameras))

@@ -26,7 +26,7 @@ def window(world: World, longest: int = 0) -> int:
     if isinstance(config, AutoregressiveConfig):
         latents = config.frames
     else:
-        latents = config.clip if hasattr(config.network, "patch") else config.past + AHEAD
+        latents = config.clip if hasattr(config.network, "patch") else config.reach + AHEAD
     frames = 1 + k * (latents - 1)
     return frames if not longest else min(frames, 1 + k * max(1, (longest - 1) // k))
 
@@ -156,7 +156,7 @@ def watch(
     name: str, data: str, tokenizer: str, text: str, steps: int, batch: int, start: str, cache: str, threads: int
 ) -> RunConfig:
     """A live world that takes no actions: a base to be post-trained."""
-    base = tabletop.unet(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
+    base = tabletop.brief(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
     assert isinstance(base.data, LatentsConfig) and isinstance(base.data.source, EpisodesConfig)
     source = dataclasses.replace(base.data.source, actions=False)
     return dataclasses.replace(base, name=name, data=dataclasses.replace(base.data, source=source, text=text))

@@ -69,7 +69,7 @@ def unet(
     threads: int = 0,
 ) -> RunConfig:
     """A world that dreams on from four frames and a caption. `tokenizer` is what `frame-c8-videos` made; the rest as there."""
-    base = tabletop.unet("", tokenizer=tokenizer, steps=steps, start=start, threads=threads)
+    base = tabletop.brief("", tokenizer=tokenizer, steps=steps, start=start, threads=threads)
     source = ClipsConfig(data, frames=9, size=size, fps=fps)
     return dataclasses.replace(
         base, name="unet-videos", data=LatentsConfig(source, tokenizer, text="hash", focus=0.3, cache=cache)

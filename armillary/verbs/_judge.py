@@ -68,7 +68,7 @@ def trained_frames(dreamer: Dreamer) -> int:
     training (`unroll`), which is what its recipes cut."""
     config = dreamer.world.config
     if isinstance(dreamer.world, SteppingWorld):
-        return 1 + dreamer.temporal * (config.past + config.unroll)
+        return 1 + dreamer.temporal * (config.reach + config.unroll)
     return chunks(dreamer).whole
 
 

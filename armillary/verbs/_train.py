@@ -15,6 +15,7 @@ def train(
     /,
     *,
     data: Path | None = None,
+    more: Path | None = None,
     out: Path | None = None,
     start: str = "",
     tokenizer: str = "",
@@ -34,6 +35,7 @@ def train(
     Args:
         recipe: a name in `recipes.RECIPES` (see `armillary info`).
         data: the dataset's folder: LeRobot episodes, curated clips, or a folder of videos.
+        more: a second dataset, for recipes that learn from two.
         out: the run's folder (runs/RECIPE by default).
         start: weights to go on from, a shipped name or a checkpoint folder; without it a run begins from nothing.
         tokenizer: for a world: the one whose latents it learns.
@@ -54,9 +56,10 @@ def train(
     from armillary.verbs._train_measure import measure
 
     make = lookup(RECIPES, recipe, "recipe")
-    if data is not None and not data.exists():
-        raise BadInput(f"--data {data} does not exist.")
-    given = {"start": start, "tokenizer": tokenizer}
+    for name, folder in (("data", data), ("more", more)):
+        if folder is not None and not folder.exists():
+            raise BadInput(f"--{name} {folder} does not exist.")
+    given = {"start": start, "tokenizer": tokenizer, "more": "" if more is None else str(more)}
     given = {name: value for name, value in given.items() if value}
     takes = inspect.signature(make).parameters
     for name in given:

@@ -18,7 +18,7 @@ from armillary.worlds.diffusion.unet import UNet
 
 # Attention and the layers between: what published adapters of such networks train. A network of another kind: all of its blocks.
 TARGETS: dict[type[nn.Module], tuple[str, ...]] = {
-    UNet: ("network.blocks.*", "network.mixer.*"),
+    UNet: ("network.blocks.*", "network.mixer*", "network.fine_mixers.*"),
     DiT: ("network.blocks.*.attn.*", "network.blocks.*.cross.*", "network.blocks.*.mlp.*"),
     Transformer: ("network.blocks.*.attention.*", "network.blocks.*.text.*", "network.blocks.*.mlp.*"),
 }

@@ -135,6 +135,6 @@ class Live:
             conditioning: of these frames: `actions[:, 0]` leads to the first of them (see `World.extend`).
         """
         made = self.world.extend(self.window, frames, conditioning, generator=generator, **self.sampling)
-        past = max(1, int(getattr(self.world.config, "past", 1)))
+        past = max(1, int(getattr(self.world.config, "reach", getattr(self.world.config, "past", 1))))
         self.window = torch.cat([self.window, made], dim=-3)[..., -past:, :, :]
         return made

@@ -115,3 +115,19 @@ def test_short_and_broken_episodes_are_named_and_the_others_used(root, tmp_path,
     assert "1 of 7 episodes" in (said := capsys.readouterr().err) and "Episode 2 has actions that are NaN" in said
     assert [e.key for e in part.entries] == [e.key for e in whole.entries if e.key != "episode_000002"]
     assert part.batch(0, 4, 0).actions.isfinite().all()
+
+
+def test_a_simulators_captions_are_drawn_in_further_wordings(tmp_path):
+    from armillary.data.lerobot.write import LeRobotWriter
+
+    caption = "A robot arm on a wooden table pushes the red bar to the left; a blue tee lies nearby."
+    with LeRobotWriter(tmp_path / "told", 10.0, SPEC, ("front", "side"), state_names=("s",)) as writer:
+        for i in (1, 2):
+            writer.add(dataclasses.replace(episode(i), caption=caption if i == 1 else "a bar moves"))
+    told, strange = config(tmp_path / "told", held_out=0.0, said="caption", retold=2).build().entries
+    assert (
+        told.texts[0] == caption
+        and len(told.texts) >= 4
+        and all("red" in t or "crimson" in t or "ruby" in t for t in told.texts[:2])
+    )
+    assert strange.texts == ("a bar moves",), "what no simulator wrote stays as it is"

@@ -14,6 +14,7 @@ from armillary.sims.words import lexicon
 from armillary.sims.words.facts import KINDS, WORLDS, Fact, Facts, Thing, altered, contradicted, lost
 from armillary.sims.words.patterns import LONG, MIDDLE, SHORT
 from armillary.sims.words.read import read
+from armillary.sims.words.retell import retell
 from armillary.sims.words.tell import chosen, tell
 from armillary.sims.words.verbs import inflect
 
@@ -154,3 +155,21 @@ def test_one_fact_is_altered(world):
             assert made.world == world and set(made) != set(facts) and len(made.facts) == len(facts.facts)
             assert lost(facts, made) and all(f.kind in KINDS for f in made)
             assert tell(made, "long", k)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_caption_is_retold_with_every_thing_in_it(world):
+    for n, facts in enumerate(scenes(world, 4)):
+        caption = tell(facts, "long", n)
+        told = retell(caption, 2, n)
+        assert len(told) >= 3 and caption not in told and len(set(told)) == len(told) and told == retell(caption, 2, n)
+        for text in told:
+            said = read(text, world).facts
+            assert not contradicted(facts, said), text
+            if world == "tabletop":
+                assert {f.who for f in said.of("there")} == {f.who for f in facts.of("there")}, text
+
+
+@pytest.mark.parametrize("text", ["", "a bar moves", "A zeppelin lands on a wooden table with a red bar."])
+def test_what_no_simulator_wrote_is_not_retold(text):
+    assert retell(text, 2) == ()

@@ -65,6 +65,10 @@ def dataclass_of(size):
 def test_what_a_recipe_does_not_take_or_lacks_is_said(videos, tmp_path):
     with pytest.raises(BadInput, match="takes no --tokenizer"):
         train("frame-c8-videos", data=videos, tokenizer="frame-c8-tabletop")
+    with pytest.raises(BadInput, match="takes no --more"):
+        train("frame-c8-videos", data=videos, more=videos)
+    with pytest.raises(BadInput, match=r"--more .*nowhere does not exist"):
+        train("unet-tabletop-words", data=videos, more=tmp_path / "nowhere")
     with pytest.raises(BadInput, match="wants --tokenizer"):
         train("unet-videos", data=videos)
     with pytest.raises(BadInput, match="wants --data"):

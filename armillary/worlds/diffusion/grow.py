@@ -1,8 +1,9 @@
 """A trained diffusion world with other settings: what the next stage of a training changes while every weight is carried over.
 
-Longer clips, another number of given frames, other noise: none of that is a weight of a transformer. One thing is: the plane that marks
-given frames, which a world from text alone does not have (`network.given`). Its column of the patch embedding starts at zero, so that the
-world says what it said before until it has learned what the plane means; so do the published video worlds go on from the text worlds.
+Longer clips, another number of given frames, other noise: none of that is a weight of a transformer. Two things are. The plane that marks
+given frames, which a world from text alone does not have (`network.given`): its column of the patch embedding starts at zero, so that the
+world says what it said before until it has learned what the plane means; so do the published video worlds go on from the text worlds. And
+the older frames that a stepping world also sees (`memory`), silent at first in the same way.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from armillary.errors import BadInput
 from armillary.presets import override
 from armillary.worlds.diffusion.common import DiffusionWorld
 from armillary.worlds.diffusion.dit import DiTConfig
+from armillary.worlds.diffusion.unet import UNetConfig
 
 PATCH = "network.patch.weight"
+ENTER = "network.enter.weight"
 
 
 def grow(world: DiffusionWorld, overrides: Sequence[str]) -> DiffusionWorld:
@@ -36,11 +39,14 @@ def grow(world: DiffusionWorld, overrides: Sequence[str]) -> DiffusionWorld:
     before, after = world.config.network, config.network
     if isinstance(before, DiTConfig) and isinstance(after, DiTConfig) and after.given and not before.given:
         old[PATCH] = _with_plane(old[PATCH], world.setting.tokenizer.channels, before.patch)
+    if isinstance(before, UNetConfig) and config.memory and not world.config.memory and config.past == world.config.past:
+        old[ENTER] = _with_memory(old[ENTER], world.setting.tokenizer.channels, len(config.memory))
     lost = sorted(k for k in old.keys() | wanted.keys() if k not in old or k not in wanted or old[k].shape != wanted[k].shape)
     if lost:
         raise BadInput(
             f"{', '.join(overrides)} would lose or add {len(lost)} weights of {world.name or world.family!r} (first: {lost[0]}). What may "
-            "change is no weight: clip, past, augment, text_dropout, most of objective, and network.given from false to true."
+            "change is no weight: clip, past (of a DiT), augment, text_dropout, most of objective, network.given from false to true, and "
+            "memory from none to some."
         )
     made.load_state_dict(old, assign=True)
     made.name, made.sha256, made.adapters = world.name, world.sha256, world.adapters
@@ -52,3 +58,9 @@ def _with_plane(weight: Tensor, channels: int, patch: int) -> Tensor:
     at = channels * patch**2
     silent = weight.new_zeros(len(weight), patch**2)
     return torch.cat([weight[:, :at], silent, weight[:, at:]], dim=1)
+
+
+def _with_memory(weight: Tensor, channels: int, ages: int) -> Tensor:
+    """The first convolution `d (c + past (c + 1)) p q` with `ages` silent frames, which are older, before the past ones."""
+    silent = weight.new_zeros(len(weight), ages * (channels + 1), *weight.shape[2:])
+    return torch.cat([weight[:, :channels], silent, weight[:, channels:]], dim=1)

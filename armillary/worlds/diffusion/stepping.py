@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Window:
-    """What is known when a frame is asked for. `past` is oldest first and normalised; absent frames are zero and `given` 0."""
+    """What is known when a frame is asked for. `past` is oldest first and normalised; absent frames are zero and `given` 0.
 
-    past: Tensor  # b p c h w
-    given: Tensor  # b p
+    It holds every frame within reach (`DiffusionConfig.reach`), of which the network sees those of the ages it was made for.
+    """
+
+    past: Tensor  # b r c h w
+    given: Tensor  # b r
     level: Tensor  # b, noise that was put on `past`
     action: Tensor | None  # b a
     has_action: Tensor | None  # b
@@ -48,6 +51,11 @@ class Window:
         """What the answer is counted from: the last frame, or zero where there is none; `b c h w`."""
         return self.past[:, -1] * self.given[:, -1, None, None, None]
 
+    def follow(self, frame: Tensor) -> None:
+        """One frame on: `frame` (`b c h w`) is the last one now."""
+        self.past = torch.cat([self.past[:, 1:], frame[:, None]], dim=1)
+        self.given = torch.cat([self.given[:, 1:], torch.ones_like(self.given[:, :1])], dim=1)
+
 
 class SteppingWorld(DiffusionWorld):
     usual: ClassVar[Mapping[str, int]] = {"steps": 1, "first_steps": 18}
@@ -57,7 +65,8 @@ class SteppingWorld(DiffusionWorld):
         super().__init__(config, setting)
         if not isinstance(config.network, UNetConfig):
             raise BadInput(f"A stepping world wants a U-Net; got {type(config.network).__name__}.")
-        self.network = UNet(config.network, setting.tokenizer.channels, config.past, self.action_width, setting.text_dim)
+        self.network = UNet(config.network, setting.tokenizer.channels, len(config.ages), self.action_width, setting.text_dim)
+        self.seen = [config.reach - age for age in config.ages]  # places in a window of the frames that the network is shown
         # A recipe may raise this as training goes on; it is no part of what the world is.
         self.unroll_prob = config.unroll_prob
         self.make_pace()
@@ -80,8 +89,8 @@ class SteppingWorld(DiffusionWorld):
         c = self.objective.scalings(sigma)
         answer = self.network(
             x * c.into[:, None, None, None],
-            window.past,
-            window.given,
+            window.past[:, self.seen],
+            window.given[:, self.seen],
             c.noise,
             window.level,
             window.action,
@@ -115,7 +124,7 @@ class SteppingWorld(DiffusionWorld):
         """One training step's loss.
 
         Args:
-            batch: latents `b c t h w` with `t >= 2` (past + targets is best), actions `b (t temporal) a`, context.
+            batch: latents `b c t h w` with `t >= 2` (reach + targets is best), actions `b (t temporal) a`, context.
             ports: what attached conditions say; `modulation` (`b d` or `b t d`) and `channels` (`b d t h w`) go with frame `t`.
 
         Returns:
@@ -133,7 +142,7 @@ class SteppingWorld(DiffusionWorld):
         b, _, t, _, _ = z.shape
         if t < 2:
             raise BadInput(f"A stepping world learns from at least two latent frames; got {t}.")
-        past = self.config.past
+        past, reach = self.config.past, self.config.reach
         z = z.transpose(1, 2)  # b t c h w
 
         ahead = min(self.config.unroll, t - 2)
@@ -144,7 +153,7 @@ class SteppingWorld(DiffusionWorld):
 
         # How much of the past each row may see: all of it, some, or nothing.
         draw = uniform((b,), rng, z)
-        count = torch.where(draw < 1 - self.config.short_prob, past, integers(1, past + 1, (b,), rng, z))
+        count = torch.where(draw < 1 - self.config.short_prob, reach, integers(1, past + 1, (b,), rng, z))
         if rollout == 0:
             none = draw < self.config.none_prob
             count = torch.where(none, torch.zeros_like(count), count)
@@ -166,8 +175,7 @@ class SteppingWorld(DiffusionWorld):
                 break
             with torch.no_grad():
                 dreamed = self.dream(window, rng, steps=self.number(), solver="euler")
-            window.past = torch.cat([window.past[:, 1:], dreamed[:, None]], dim=1)
-            window.given = torch.cat([window.given[:, 1:], torch.ones_like(window.given[:, :1])], dim=1)
+            window.follow(dreamed)
         truth, before = z[rows, frame], z[rows, (frame - 1).clamp(min=0)]
 
         sd = self.config.objective.sigma_data
@@ -185,9 +193,9 @@ class SteppingWorld(DiffusionWorld):
         return self.denoise(x, sigma, dataclasses.replace(window, modulation=self.paced(window.modulation, pace)))
 
     def _training_window(self, z: Tensor, target: Tensor, count: Tensor, level: Tensor, rng: Generator) -> Window:
-        """The `past` frames before each row's target; beyond `count` or before the clip's beginning they are absent."""
-        b, past = len(z), self.config.past
-        back = torch.arange(past, 0, -1, device=z.device)  # past .. 1 frames earlier
+        """The frames within reach before each row's target; beyond `count` or before the clip's beginning they are absent."""
+        b = len(z)
+        back = torch.arange(self.config.reach, 0, -1, device=z.device)  # so many frames earlier
         index = target[:, None] - back[None]
         given = ((index >= 0) & (back[None] <= count[:, None])).to(z.dtype)
         frames = z[torch.arange(b, device=z.device)[:, None], index.clamp(min=0)]
@@ -245,13 +253,13 @@ class SteppingWorld(DiffusionWorld):
         missing = 1 if given.shape[2] == 0 else 0
         self.check_actions(conditioning.actions, max(frames - missing, 0) * self.tokenizer.temporal)
         actions = self.folded_actions(conditioning.actions)
-        past, (b, c, t, h, w) = self.config.past, given.shape
+        reach, (b, c, t, h, w) = self.config.reach, given.shape
 
-        frames_in = self.normalise(given).transpose(1, 2)[:, -past:]
-        room = past - frames_in.shape[1]
+        frames_in = self.normalise(given).transpose(1, 2)[:, -reach:]
+        room = reach - frames_in.shape[1]
         window = Window(
             past=torch.cat([frames_in.new_zeros(b, room, c, h, w), frames_in], dim=1),
-            given=torch.cat([given.new_zeros(b, room), given.new_ones(b, past - room)], dim=1),
+            given=torch.cat([given.new_zeros(b, room), given.new_ones(b, reach - room)], dim=1),
             level=given.new_full((b,), level),
             action=None,
             has_action=None,
@@ -270,8 +278,7 @@ class SteppingWorld(DiffusionWorld):
             other = self._unguided(window, conditioning.negative) if guidance else None
             frame = self.dream(window, generator, first_steps if first else steps, solver, guidance, other)
             dreamed.append(frame)
-            window.past = torch.cat([window.past[:, 1:], frame[:, None]], dim=1)
-            window.given = torch.cat([window.given[:, 1:], torch.ones_like(known)[:, None]], dim=1)
+            window.follow(frame)
         if not dreamed:
             return given[:, :, :0]
         return self.denormalise(torch.stack(dreamed, dim=2))

@@ -3,7 +3,8 @@
 What is unusual in it: the past enters as channels, not as tokens. The `past` latest latent frames, each with a plane that says whether
 it was given at all, are concatenated to the noisy frame, so that a convolution compares what was with what is at every cell. At a
 budget of minutes on a CPU this beats a block-causal transformer over the same latents at a fifth of the samples. Noise level, action,
-context noise and pooled text act through FiLM (Perez et al. 2018); text tokens also by cross-attention at the coarse level.
+context noise and pooled text act through FiLM (Perez et al. 2018); text tokens also by cross-attention at the coarse level, for painters
+at both.
 
     b batch   c latent channel   p past frame   h w cell   n text token   d width of the condition vector
 """
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from armillary.errors import BadInput
 from armillary.nn.attention import attend
 from armillary.nn.norm import RMSNorm
 
@@ -27,8 +29,10 @@ class UNetConfig:
     """Args:
     fine, coarse: channels at the latent's own grid and at half of it.
     fine_blocks, coarse_blocks: residual blocks on each side of the fine level, and in the middle.
-    heads: of the attention at the coarse level.
+    heads: of attention.
     dim: width of the condition vector.
+    coarse_mixers: so many of the coarse blocks are followed by attention to every cell and to text; at least the first.
+    fine_mixers: so many of the fine blocks on the way up are, which is where things of one cell get their colour from words.
     """
 
     fine: int = 96
@@ -37,6 +41,15 @@ class UNetConfig:
     coarse_blocks: int = 3
     heads: int = 4
     dim: int = 256
+    coarse_mixers: int = 1
+    fine_mixers: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.coarse_mixers <= self.coarse_blocks or not 0 <= self.fine_mixers <= self.fine_blocks:
+            raise BadInput(
+                f"coarse_mixers lies between 1 and coarse_blocks={self.coarse_blocks}, fine_mixers between 0 and "
+                f"fine_blocks={self.fine_blocks}; got {self.coarse_mixers} and {self.fine_mixers}."
+            )
 
 
 def waves(x: Tensor, dim: int, fastest: float = 64.0) -> Tensor:
@@ -73,7 +86,7 @@ class ResBlock(nn.Module):
 
 
 class Mixer(nn.Module):
-    """At the coarse level: every cell looks at every cell and, where there is text, at its tokens.
+    """Every cell looks at every cell and, where there is text, at its tokens.
 
     A learned empty token stands before the text, so that a row without text still has something to look at.
     """
@@ -135,6 +148,8 @@ class UNet(nn.Module):
         self.blocks = nn.ModuleList(down + middle + up)
         self.shrink = nn.Conv2d(c.fine, c.coarse, 3, stride=2, padding=1)
         self.mixer = Mixer(c.coarse, c.heads, text_dim)
+        self.mixers = nn.ModuleList(Mixer(c.coarse, c.heads, text_dim) for _ in range(c.coarse_mixers - 1))
+        self.fine_mixers = nn.ModuleList(Mixer(c.fine, c.heads, text_dim) for _ in range(c.fine_mixers))
         self.grow = nn.Conv2d(c.coarse, c.fine, 1)
         self.norm = nn.GroupNorm(8, c.fine)
         self.leave = zeroed(nn.Conv2d(c.fine, channels, 3, padding=1))
@@ -194,12 +209,15 @@ class UNet(nn.Module):
         for block in down:
             x = block(x, condition)
         y = self.shrink(x)
+        mixers = (self.mixer, *self.mixers)
         for i, block in enumerate(middle):
             y = block(y, condition)
-            if i == 0:
-                y = self.mixer(y, context, context_mask)
+            if i < len(mixers):
+                y = mixers[i](y, context, context_mask)
         y = F.interpolate(self.grow(y), size=(height, width), mode="nearest")
         x = torch.cat([x, y], dim=1)
-        for block in up:
+        for i, block in enumerate(up):
             x = block(x, condition)
+            if i < len(self.fine_mixers):
+                x = self.fine_mixers[i](x, context, context_mask)
         return self.leave(F.silu(self.norm(x)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from armillary.errors import BadInput
 from armillary.worlds.base import Setting
 from armillary.worlds.diffusion.causal import CausalWorld
 from armillary.worlds.diffusion.clip import ClipWorld
@@ -22,6 +23,7 @@ class DiffusionConfig:
     Args:
         network: a U-Net makes a world that steps frame by frame, a DiT one that denoises clips, a causal DiT one that does both.
         past: latent frames it looks back on (a DiT: the most that may be given).
+        memory: stepping: ages of older frames that it also sees, as (6, 12, 24): what the arm covers meanwhile is remembered from them.
         text_dropout: share of training rows whose text is withheld, which is what guidance contrasts with.
         none_prob, short_prob: stepping: shares of rows that are given no frame, and none or a random number of them.
         noise_prob, noise_max: stepping: share of rows whose given frames are noised, and the largest deviation of that noise.
@@ -38,6 +40,7 @@ class DiffusionConfig:
     network: UNetConfig | DiTConfig
     objective: EDMConfig
     past: int = 4
+    memory: tuple[int, ...] = ()
     text_dropout: float = 0.1
     none_prob: float = 0.1
     short_prob: float = 0.3
@@ -52,6 +55,22 @@ class DiffusionConfig:
     given_prob: float = 0.5
     few: Few | None = None
 
+    def __post_init__(self) -> None:
+        if list(self.memory) != sorted({*self.memory}) or any(age <= self.past for age in self.memory):
+            raise BadInput(f"memory holds ages beyond past={self.past}, in order, (6, 12, 24) for instance; got {self.memory}.")
+        if self.memory and not isinstance(self.network, UNetConfig):
+            raise BadInput("memory is for worlds that step frame by frame (a U-Net); a DiT looks at all it is given.")
+
+    @property
+    def ages(self) -> tuple[int, ...]:
+        """How many frames ago each given frame of a stepping world was, oldest first."""
+        return (*reversed(self.memory), *range(self.past, 0, -1))
+
+    @property
+    def reach(self) -> int:
+        """Frames that have to be kept so that the next can be dreamed."""
+        return max(self.past, *self.memory, 0)
+
     def build(self, setting: Setting) -> DiffusionWorld:
         """A new world with random weights."""
         if isinstance(self.network, UNetConfig):
@@ -61,6 +80,8 @@ class DiffusionConfig:
 
 # Half of the samples at pure noise: one evaluation is then the conditional mean; the rest lets 4 to 8 of them draw a sample.
 LIVE = EDMConfig(sigma_min=0.02, sigma_max=20.0, mean=-0.5, std=1.5, top=0.5, gate=True, clean=True, uncertainty=0)
+# What is there at all is decided at high noise, and no frame is known: EDM's own answer, the network's whole input.
+PAINTER = EDMConfig(sigma_min=0.02, sigma_max=20.0, mean=-0.6, std=1.3, uncertainty=0)
 PUBLISHED = EDMConfig(by_frames=True)
 # Each frame has a level of its own, and one frame of small latents hides sooner than a clip of many.
 CAUSAL = EDMConfig(sigma_min=0.01, sigma_max=40.0, mean=-0.5, std=1.5, uncertainty=0)
@@ -83,6 +104,8 @@ def _causal(dim: int, layers: int) -> DiffusionConfig:
 DIFFUSION: dict[str, DiffusionConfig] = {
     "unet-nano": DiffusionConfig(UNetConfig(96, 160), LIVE),
     "unet-small": DiffusionConfig(UNetConfig(128, 192), LIVE),
+    "unet-live": DiffusionConfig(UNetConfig(128, 192), replace(LIVE, top=0.75), memory=(6, 12, 24), none_prob=0.05),
+    "unet-painter": DiffusionConfig(UNetConfig(112, 192, coarse_mixers=3, fine_mixers=1), PAINTER, none_prob=1.0),
     # Small latents are not patched: 64 tokens for 8 by 8 cells. 2b follows Predict2's shape (rotary positions only, no clock) and flow.
     "dit-nano": _dit(DiTConfig(192, 6, 6, lora=48, patch=1, limit=(64, 32, 32)), clip=8),
     "dit-tiny": _dit(DiTConfig(384, 12, 6, lora=96, patch=1, limit=(64, 32, 32)), clip=8),
