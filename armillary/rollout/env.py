@@ -20,6 +20,7 @@ from torch import Generator
 from armillary import sims
 from armillary.errors import BadInput
 from armillary.rollout.dreamer import Dreamer, Going
+from armillary.rollout.paths import follows, joystick, motion
 from armillary.worlds import World
 
 
@@ -27,12 +28,13 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """Step a world as an environment.
 
     Args:
-        world: a loaded world or dreamer, a shipped name, or a checkpoint folder. It must take actions and a per-frame tokenizer.
+        world: a loaded world or dreamer, a shipped name, or a checkpoint folder. It must take actions or follow a camera, and have a
+            per-frame tokenizer. A camera is driven by two numbers, ahead and to the right, in the training data's usual steps.
         sim: the exact simulator that paints first frames (a name in `sims.SIMS`); None when every reset brings its own.
         steps: denoising steps for each frame, None for the world's default.
         render_mode: `rgb_array` or None.
 
-    `reset(options=...)` takes `frames` (uint8 `t h w 3`: real first frames, the last `past` are used) and `instruction` (text).
+    `reset(options=...)` takes `frames` (uint8 `t h w 3`: real first frames, of which the world uses the last) and `instruction` (text).
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -45,9 +47,14 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         render_mode: str | None = None,
     ) -> None:
         self.dreamer = world if isinstance(world, Dreamer) else Dreamer(world)
-        spec = self.dreamer.world.action_spec
+        spec, self.camera = self.dreamer.world.action_spec, None
         if spec is None:
-            raise BadInput(f"World {self.dreamer.world.name!r} takes no actions, so there is nothing to step.")
+            self.camera = follows(self.dreamer.world)
+            if self.camera is None:
+                raise BadInput(
+                    f"World {self.dreamer.world.name!r} takes no actions and follows no camera, so there is nothing to step."
+                )
+            spec = joystick(self.camera, self.dreamer.fps)
         if self.dreamer.temporal != 1:
             raise BadInput(
                 f"World {self.dreamer.world.name!r} dreams {self.dreamer.temporal} frames at a time; stepping wants one."
@@ -98,7 +105,11 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             names = ", ".join(self.spec_of_actions.names)
             raise BadInput(f"This world takes actions of width {self.spec_of_actions.dim} ({names}); got shape {action.shape}.")
         action = np.clip(action, self.action_space.low, self.action_space.high)  # type: ignore[attr-defined]
-        conditioning = dataclasses.replace(self.conditioning, actions=torch.as_tensor(action)[None, None])
+        if self.camera is None:
+            conditioning = dataclasses.replace(self.conditioning, actions=torch.as_tensor(action)[None, None])
+        else:  # a frame's rays are said in the axes of the frame before it: two poses say all
+            step = np.stack([np.eye(4), motion(self.camera, *(float(a) for a in action))])
+            conditioning = dataclasses.replace(self.conditioning, poses=torch.as_tensor(step, dtype=torch.float32)[None])
         made = self.live.more(1, conditioning, self.generator)
         self.frame = self.dreamer.decode(made)[0]
         self.age += 1

@@ -15,7 +15,7 @@ import numpy as np
 from armillary.conditioning import CameraCondition
 from armillary.errors import BadInput, did_you_mean
 from armillary.media import poses as files
-from armillary.types import Camera
+from armillary.types import ActionSpec, Camera
 
 # Command -> (ahead, turn to the right), in units of the usual step. OpenCV axes: x right, y down, z ahead.
 STICKS: dict[str, tuple[float, float]] = {
@@ -33,10 +33,14 @@ def camera_condition(world: Any) -> CameraCondition:
     Raises:
         BadInput: it follows none.
     """
-    for config in getattr(world, "configs", {}).values():
-        if isinstance(config, CameraCondition):
-            return config
-    raise BadInput(f"World {world.name!r} follows no camera; `armillary posttrain camera` makes one that does.")
+    if (found := follows(world)) is None:
+        raise BadInput(f"World {world.name!r} follows no camera; `armillary posttrain camera` makes one that does.")
+    return found
+
+
+def follows(world: Any) -> CameraCondition | None:
+    """As `camera_condition`; None where there is none."""
+    return next((c for c in getattr(world, "configs", {}).values() if isinstance(c, CameraCondition)), None)
 
 
 def resolve_path(path: str | Path | np.ndarray, world: Any, frames: int) -> Camera:
@@ -89,14 +93,29 @@ def _commanded(text: str, condition: CameraCondition, frames: int) -> np.ndarray
     commands += ["stay"] * (frames - len(commands))
     pose = [np.eye(4)]
     for name in commands[:frames]:
-        ahead, turn = STICKS[name]
-        angle = turn * condition.turn
-        step = np.eye(4)
-        step[0, 0] = step[2, 2] = np.cos(angle)
-        step[0, 2], step[2, 0] = np.sin(angle), -np.sin(angle)
-        step[2, 3] = ahead * condition.shift
-        pose.append(pose[-1] @ step)
+        pose.append(pose[-1] @ motion(condition, *STICKS[name]))
     return np.stack(pose)
+
+
+def motion(condition: CameraCondition, ahead: float, turn: float) -> np.ndarray:
+    """Where the camera is after one frame, in its axes before it (`4 4`).
+
+    Args:
+        ahead, turn: along the axis of view and about the vertical, to the right, in units of the training data's usual step.
+    """
+    angle = turn * condition.turn
+    step = np.eye(4)
+    step[0, 0] = step[2, 2] = np.cos(angle)
+    step[0, 2], step[2, 0] = np.sin(angle), -np.sin(angle)
+    step[2, 3] = ahead * condition.shift
+    return step
+
+
+def joystick(condition: CameraCondition, fps: float) -> ActionSpec:
+    """The two numbers that stand for a camera's path where a world is stepped: a world that follows a camera as an environment."""
+    most = (max(abs(a) for a, _ in STICKS.values()), max(abs(t) for _, t in STICKS.values()))
+    units = (f"{condition.shift:.3g} of the data's length", f"{condition.turn:.3g} rad")
+    return ActionSpec(("ahead", "turn_right"), units, "camera", fps, "delta", tuple(-m for m in most), most)
 
 
 def _read(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray | None]:

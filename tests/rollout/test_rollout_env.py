@@ -91,3 +91,40 @@ def test_a_causal_world_is_stepped_by_what_it_remembers(tiny, frames, spec, tmp_
     made = generate(dreamer, frames=frames[:4], num_frames=12, actions="play", gate=guard.Open(), steps=2)
     long = generate(dreamer, frames=frames[:4], num_frames=12, actions="play", gate=guard.Open(), steps=2, long=True)
     assert np.abs(made.frames.astype(int) - long.frames.astype(int)).max() <= 1
+
+
+def test_a_camera_is_driven_by_a_joystick(tiny, frames):
+    """A world that follows a camera is stepped by two numbers: the frames are those of the path that they stand for."""
+    import torch
+
+    from armillary import tokenizers, worlds
+    from armillary.conditioning import CameraCondition
+    from armillary.rollout.dreamer import Dreamer
+    from armillary.rollout.paths import STICKS, resolve_path
+    from armillary.rollout.posttrained import adapt
+
+    held = tokenizers.load(tiny["frame"])
+    ref = worlds.TokenizerRef(str(tiny["frame"]), held.sha256, held.temporal, held.spatial, held.config.channels, 0, (64, 64))
+    torch.manual_seed(0)
+    base = worlds.build("unet-nano", worlds.Setting(ref, None, "", 0, 10.0))
+    camera = CameraCondition((64, 64), shift=0.1, turn=0.1, lens=(60.0, 60.0, 32.0, 32.0), hidden=8)
+    pair = adapt(base, 0, {"camera": camera})
+    with torch.no_grad():
+        for parameter in pair.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    env = WorldEnv(Dreamer(pair), sim=None)
+    assert env.spec_of_actions.names == ("ahead", "turn_right") and env.action_space.shape == (2,)
+    env.reset(seed=3, options={"frames": frames[:4]})
+    state = env.generator.get_state()
+    commands = ("forward", "left", "left", "back")
+    stepped = np.stack([env.step(np.array(STICKS[c], np.float32))[0] for c in commands])
+    generator = torch.Generator()
+    generator.set_state(state)
+    path = resolve_path(" ".join(commands), pair, 4)
+    dreamer = env.dreamer
+    whole = dreamer.extend(dreamer.encode(frames[:4]), 4, dreamer.condition([""], camera=path), generator)
+    assert np.abs(stepped.astype(int) - dreamer.decode(whole).astype(int)).max() <= 1
+    env.reset(seed=3, options={"frames": frames[:4]})
+    assert not np.array_equal(env.step(np.array(STICKS["right"], np.float32))[0], stepped[0]), "the stick is heard"
+    with pytest.raises(BadInput, match="follows no camera"):
+        WorldEnv(Dreamer(base), sim=None)
