@@ -21,6 +21,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "ar-tabletop-blocks": autoregressive.blocks,
     "ar-tabletop-heads": autoregressive.heads,
     "refine-tabletop": autoregressive.refine,
+    "stream-tabletop": autoregressive.stream,
     "ar-first": autoregressive.first,
     "ar-longer": autoregressive.longer,
     "ar-text": autoregressive.text,

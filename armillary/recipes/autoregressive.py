@@ -220,3 +220,27 @@ def refine(
         eval_every=1000,
         threads=threads,
     )
+
+
+def stream(
+    data: str,
+    *,
+    tokenizer: str = "video-d4x8x8-tabletop",
+    latents: str = "frame-c8-tabletop",
+    steps: int = 4000,
+    batch: int = 16,
+    start: str = "",
+    threads: int = 0,
+) -> RunConfig:
+    """A decoder of the tabletop's tokens that goes on from given frames: it draws latents of a continuous tokenizer, four frames at a time.
+    About 0.5 core-seconds a step.
+
+    Args:
+        data: a LeRobot dataset; tokenizer: the discrete one; latents: the continuous one, of the same four frames or of single ones.
+        start: a refiner to go on from.
+    """
+    base = refine(data, tokenizer=tokenizer, latents=latents, steps=steps, batch=batch, start=start, threads=threads)
+    assert isinstance(base.model, RefinerRun)
+    return dataclasses.replace(
+        base, name="stream-tabletop", model=dataclasses.replace(base.model, size="" if start else "stream-nano")
+    )

@@ -23,6 +23,7 @@ from armillary.tokenizers import Tokenizer
 from armillary.types import Camera, Conditioning
 from armillary.worlds import World
 from armillary.worlds.autoregressive.refine import Refiner, load_refiner
+from armillary.worlds.autoregressive.stream import StreamRefiner
 from armillary.worlds.diffusion.causal import CausalWorld
 from armillary.worlds.diffusion.common import DiffusionWorld
 
@@ -47,7 +48,7 @@ class Dreamer:
         world: World | Posttrained | str | Path,
         tokenizer: Tokenizer | None = None,
         embeddings: str | Path | None = None,
-        refiner: Refiner | str | Path | None = None,
+        refiner: Refiner | StreamRefiner | str | Path | None = None,
         adapters: Sequence[str | Path] = (),
         placement: Placement | None = None,
     ) -> None:
@@ -82,11 +83,13 @@ class Dreamer:
 
         self.refiner, self.finer = self._refiner(refiner)
 
-    def _refiner(self, refiner: Refiner | str | Path | None) -> tuple[Refiner | None, Tokenizer | None]:
+    def _refiner(
+        self, refiner: Refiner | StreamRefiner | str | Path | None
+    ) -> tuple[Refiner | StreamRefiner | None, Tokenizer | None]:
         """The diffusion decoder and the tokenizer whose latents it draws."""
         if refiner is None:
             return None, None
-        held = refiner if isinstance(refiner, Refiner) else load_refiner(refiner)
+        held = refiner if isinstance(refiner, (Refiner, StreamRefiner)) else load_refiner(refiner)
         if held.tokens.sha256 != self.tokenizer.sha256:
             raise BadInput(
                 f"Refiner {held.name!r} reads tokens of {held.tokens.name!r} ({held.tokens.sha256[:12]}); world {self.world.name!r} speaks "
@@ -172,11 +175,20 @@ class Dreamer:
         return (made.ids if hasattr(made, "ids") else made.values).cpu()  # type: ignore[union-attr]
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, seed: int = 0) -> np.ndarray:
-        """Latents or ids of one sample -> uint8 `t h w 3`; `seed` is of what a refiner draws."""
+    def decode(self, latents: Tensor, seed: int = 0, given: np.ndarray | None = None) -> np.ndarray:
+        """Latents or ids of one sample -> uint8 `t h w 3`.
+
+        Args:
+            seed: of what a refiner draws; given: the first frames, uint8 `t h w 3`, where they are known: a streaming refiner goes on from
+                them.
+        """
         if self.refiner is not None and self.finer is not None:
-            decode = self.finer.decode
-            return media.to_frames(self.refiner.render(latents, decode, generator=Generator().manual_seed(seed)))
+            known = {}
+            if given is not None and isinstance(self.refiner, StreamRefiner):
+                seen = self.finer.encode(media.to_tensor(given))
+                known["given"] = seen.values  # type: ignore[union-attr]
+            drawn = self.refiner.render(latents, self.finer.decode, generator=Generator().manual_seed(seed), **known)
+            return media.to_frames(drawn)
         with self.placement.at(self.tokenizer):
             return media.to_frames(self.tokenizer.decode(latents).cpu())
 
@@ -254,7 +266,7 @@ class Dreamer:
         steps = wanted // self.temporal + (0 if known else 1)
         made = self.extend(latents, steps, self.condition([prompt], negative, actions, cut, camera), seed, **sampling)
         drawn = seed.initial_seed() if isinstance(seed, Generator) else seed
-        return self.decode(torch.cat([latents, made], dim=-3), drawn)[known:]
+        return self.decode(torch.cat([latents, made], dim=-3), drawn, given)[known:]
 
 
 class Going:

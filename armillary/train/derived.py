@@ -18,7 +18,8 @@ from armillary.tokenizers import Tokenizer
 from armillary.train.models import WorldRun, fitting_video, relative_name
 from armillary.types import Batch, Latents, Tokens
 from armillary.worlds.autoregressive.heads import HeadsConfig, HeadsObjective, save_heads
-from armillary.worlds.autoregressive.refine import REFINERS, Refiner, load_refiner, save_refiner
+from armillary.worlds.autoregressive.refine import REFINERS, Refiner, build_refiner, load_refiner, save_refiner
+from armillary.worlds.autoregressive.stream import StreamRefiner
 from armillary.worlds.autoregressive.world import AutoregressiveWorld
 from armillary.worlds.base import TokenizerRef
 
@@ -94,7 +95,7 @@ class RefinerRun:
             refiner.tokens, refiner.latents = refs
         else:
             config = presets.override(lookup(REFINERS, self.size, "refiner size"), self.overrides)
-            refiner = Refiner(config, *refs)
+            refiner = build_refiner(config, *refs)
         frames = 1 + refiner.tokens.temporal * (refiner.config.clip - 1)
         if data.frames > frames or (data.frames - 1) % refiner.tokens.temporal:
             raise BadInput(
@@ -130,7 +131,7 @@ class RefinerRun:
 class RefinerObjective(nn.Module):
     """A trainable on pixels: both tokenizers stay as they are."""
 
-    def __init__(self, refiner: Refiner, discrete: Tokenizer, continuous: Tokenizer) -> None:
+    def __init__(self, refiner: Refiner | StreamRefiner, discrete: Tokenizer, continuous: Tokenizer) -> None:
         super().__init__()
         self.refiner = refiner
         # In a list, so that they are no part of what is trained, saved and resumed.

@@ -26,6 +26,7 @@ from armillary.errors import BadInput
 from armillary.presets import from_json
 from armillary.store import find_weights, load_folder, save_folder
 from armillary.types import Batch
+from armillary.worlds.autoregressive.stream import STREAMS, StreamConfig, StreamRefiner
 from armillary.worlds.base import TokenizerRef
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
 from armillary.worlds.diffusion.edm import EDM, EDMConfig
@@ -212,7 +213,8 @@ def chunk_starts(frames: int, clip: int, overlap: int) -> list[int]:
 
 # For live sizes half of the training is at pure noise, where one evaluation is the mean of what tokens leave open: the best PSNR.
 _LIVE = EDMConfig(sigma_min=0.02, sigma_max=20.0, mean=-0.5, std=1.5, top=0.5, gate=True, clean=True, uncertainty=0)
-REFINERS: dict[str, RefinerConfig] = {
+REFINERS: dict[str, RefinerConfig | StreamConfig] = {
+    **STREAMS,
     "refine-nano": RefinerConfig(
         DiTConfig(192, 6, 6, lora=48, given=False, padding=False, patch=1, limit=(64, 32, 32)),
         _LIVE,
@@ -225,15 +227,23 @@ REFINERS: dict[str, RefinerConfig] = {
 }
 
 
+def build_refiner(config: RefinerConfig | StreamConfig, tokens: TokenizerRef, latents: TokenizerRef) -> Refiner | StreamRefiner:
+    """A new one of either kind; raises as they do."""
+    return StreamRefiner(config, tokens, latents) if isinstance(config, StreamConfig) else Refiner(config, tokens, latents)
+
+
 def save_refiner(
-    refiner: Refiner, folder: str | Path, tensors: Mapping[str, Tensor] | None = None, extra: Mapping[str, Any] | None = None
+    refiner: Refiner | StreamRefiner,
+    folder: str | Path,
+    tensors: Mapping[str, Tensor] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint folder."""
     facts = {"tokens": refiner.tokens, "latents": refiner.latents} | dict(extra or {})
     return save_folder(folder, family="refiner", config=refiner.config, tensors=tensors or refiner.state_dict(), extra=facts)
 
 
-def load_refiner(name_or_folder: str | Path) -> Refiner:
+def load_refiner(name_or_folder: str | Path) -> Refiner | StreamRefiner:
     """What `save_refiner` wrote, in evaluation mode, on the CPU; raises as `store.load_folder` does."""
     folder = load_folder(find_weights(name_or_folder, "refiner"), "refiner")
     refs = []
@@ -242,7 +252,8 @@ def load_refiner(name_or_folder: str | Path) -> Refiner:
         if held["name"].startswith("."):
             held["name"] = str((folder.path / held["name"]).resolve())
         refs.append(from_json(TokenizerRef, held))
-    refiner = Refiner(from_json(RefinerConfig, folder.config), *refs)
+    kind = StreamConfig if folder.config["kind"] == "StreamConfig" else RefinerConfig
+    refiner = build_refiner(from_json(kind, folder.config), *refs)
     folder.load_into(refiner)
     refiner.name, refiner.sha256 = folder.path.name, folder.sha256
     return refiner.eval()
