@@ -20,6 +20,7 @@ def eval(
     long: float = 0.0,
     steps: int | None = None,
     seed: int = 0,
+    refine: str = "",
     out: Path | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Measure a tokenizer or a world against the truth.
@@ -40,6 +41,7 @@ def eval(
         long: times the trained length to dream on; the episodes must be as long. 0 leaves it out.
         steps: denoising steps a frame.
         seed: of the dreams.
+        refine: a diffusion decoder that draws the pixels of an autoregressive world's tokens.
         out: a folder for report.html and result.json.
     """
     from armillary.evaluate import present
@@ -56,14 +58,14 @@ def eval(
         check_writable(out)
     family = read_json(find_weights(model, "model") / "config.json").get("family")
     if family == "tokenizer":
-        if given is not None or long:
-            raise BadInput(f"{model!r} is a tokenizer: --given and --long are for worlds.")
+        if given is not None or long or refine:
+            raise BadInput(f"{model!r} is a tokenizer: --given, --long and --refine are for worlds.")
         report = _tokenizer(model, data, episodes)
         reports, sections, code = {"reconstruction": report}, [present.tokenizer_section(report)], 0
     else:
-        reports, sections = _world(model, data, episodes, horizons, given, long, steps, seed)
+        reports, sections = _world(model, data, episodes, horizons, given, long, steps, seed, refine)
         code = int("control" in reports and reports["control"].metrics["verdict"] == "ACTION-BLIND")
-    result: dict[str, Any] = {"model": model, "family": family, "data": str(data)}
+    result: dict[str, Any] = {"model": model, "family": family, "data": str(data), **({"refine": refine} if refine else {})}
     result |= {name: {"metrics": to_json(dict(r.metrics)), "notes": list(r.notes)} for name, r in reports.items()}
     if out is not None:
         page = Page(f"Evaluation of {Path(model).name}", f"Against {data.name}.", sections)
@@ -102,6 +104,7 @@ def _world(
     long: float,
     steps: int | None,
     seed: int,
+    refine: str,
 ) -> tuple[dict[str, Any], list[Any]]:
     """The reports on a world and their sections."""
     from armillary.data.lerobot.read import LeRobotDataset
@@ -114,7 +117,7 @@ def _world(
     from armillary.rollout.dreamer import Dreamer
     from armillary.verbs._judge import as_dream, as_long_dream, past_of, replayable, trained_frames
 
-    dreamer = Dreamer(model)
+    dreamer = Dreamer(model, refiner=refine or None)
     past, trained, step = past_of(dreamer, given), trained_frames(dreamer), dreamer.temporal
     held = LeRobotDataset(data)
     kept = _held(held, count, dreamer.size)

@@ -11,6 +11,7 @@ import torch
 from armillary import tokenizers, worlds
 from armillary.data import LatentsConfig, SyntheticConfig
 from armillary.errors import BadInput
+from armillary.evaluate.reconstruct import reconstructor
 from armillary.recipes import autoregressive as recipes
 from armillary.rollout.dreamer import Dreamer
 from armillary.train import OptimConfig, RunConfig, WorldRun, train
@@ -88,6 +89,25 @@ def test_a_refiner_is_trained_on_pixels_and_draws_a_dream(places, world):
     refiner.tokens = other
     with pytest.raises(BadInput, match="reads tokens of"):
         Dreamer(world, refiner=refiner)
+
+
+def test_a_streaming_refiner_goes_on_from_the_frames_that_are_given(places, world):
+    tokenizers.save(tokenizers.build(dataclasses.replace(tokenizers.TOKENIZERS["frame-c8"], width=16)), places / "frame-c8")
+    model = RefinerRun(
+        "stream-nano",
+        overrides=("world.network.fine=16", "world.network.coarse=16", "world.network.dim=16", "clip=3"),
+        tokens=str(places / "video-d4x8x8"),
+        latents=str(places / "frame-c8"),
+    )
+    folder = run(places, "stream", model, dataclasses.replace(WINDOW, frames=9))
+    frames = np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), np.uint8)
+    dreamer = Dreamer(world, refiner=str(folder))
+    drawn, again = (dreamer.dream(frames, 8, actions=np.zeros((8, 2)), seed=3) for _ in range(2))
+    assert drawn.shape == (8, 32, 32, 3) and np.array_equal(drawn, again)
+    own = reconstructor(dreamer.finer)(frames)
+    given, blind = dreamer.decode(dreamer.encode(frames), given=frames), dreamer.decode(dreamer.encode(frames))
+    assert np.abs(given.astype(int) - own.astype(int)).max() <= 1, "what is given is shown as the continuous tokenizer shows it"
+    assert not np.array_equal(given, blind)
 
 
 def test_the_stages_of_the_published_run_go_on_from_each_other(places):
