@@ -122,8 +122,10 @@ def split_entries(entries: Sequence[Entry], share: float, split: Split, what: st
         share: fraction of the groups that is held out, in [0, 1).
 
     Raises:
-        BadInput: for the held-out side of a dataset that cannot have one.
+        BadInput: for another split, or the held-out side of a dataset that cannot have one.
     """
+    if split not in ("train", "held-out"):
+        raise BadInput(f"A split is 'train' or 'held-out'; got {split!r}.")
     if not 0 <= share < 1:
         raise BadInput(f"held_out is a share in [0, 1), 0.05 for instance; got {share}.")
     groups = {e.group for e in entries}

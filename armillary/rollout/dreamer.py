@@ -25,6 +25,7 @@ from armillary.worlds import World
 from armillary.worlds.autoregressive.refine import Refiner, load_refiner
 from armillary.worlds.autoregressive.stream import StreamRefiner
 from armillary.worlds.diffusion.causal import CausalWorld
+from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.common import DiffusionWorld
 
 
@@ -129,6 +130,15 @@ class Dreamer:
     def usable(self, num_frames: int) -> int:
         """The longest length 1 + temporal*k that is no longer than `num_frames` (0 for none)."""
         return 0 if num_frames < 1 else 1 + (num_frames - 1) // self.temporal * self.temporal
+
+    @property
+    def most_given(self) -> int:
+        """Frames that are worth giving. A clip world looks at so many latent frames, of which the first stands for one picture: cut in
+        pixels they are such a beginning, cut in latents they are not."""
+        world = getattr(self.world, "world", self.world)
+        if isinstance(world, ClipWorld) and self.temporal > 1:
+            return 1 + self.temporal * max(0, world.config.past - 1)
+        return 10**6
 
     def fits(self, prompt: str) -> bool:
         """Whether this world's text encoder takes in the whole of `prompt`."""
@@ -248,7 +258,7 @@ class Dreamer:
         """Pixels in, pixels out.
 
         Args:
-            given: uint8 `t h w 3` already at the world's size and of a usable length, or None.
+            given: uint8 `t h w 3` already at the world's size and of a usable length, or None. The last `most_given` are used.
             num_frames: how many further frames; a multiple of `temporal`, plus one when nothing is given.
             actions: raw `num_frames a`; action `i` leads to the `i`-th further frame.
             cut, camera: as in `condition`.
@@ -259,6 +269,9 @@ class Dreamer:
         known = 0 if given is None else len(given)
         if known != self.usable(known):
             raise BadInput(f"This world takes 1 + {self.temporal}k given frames; got {known}.")
+        if given is not None and known > self.most_given:
+            known = self.usable(self.most_given)
+            given = given[-known:]
         latents = self.empty() if given is None else self.encode(given)
         wanted = num_frames if known else num_frames - 1
         if num_frames < 1 or wanted % self.temporal:

@@ -33,7 +33,7 @@ def chunks(dreamer: Dreamer) -> Chunks:
     if whole < 2:
         raise BadInput(f"World {dreamer.world.name!r} does not say how long its clips are.")
     # An autoregressive world's `past` is all but one frame: half of them makes more than one at a time.
-    past = getattr(config, "reach", config.past) if hasattr(config, "clip") else whole // 2
+    past = config.past if hasattr(config, "clip") else whole // 2
     carried = max(1, min(int(past), whole - 1))
     return Chunks(carried, whole - carried, 1 + dreamer.temporal * (whole - 1))
 

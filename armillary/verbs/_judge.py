@@ -13,7 +13,6 @@ from armillary.evaluate.rollouts import Dream
 from armillary.rollout.dreamer import Dreamer
 from armillary.rollout.long import chunks, dream_long
 from armillary.types import Episode
-from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.stepping import SteppingWorld
 
 
@@ -22,18 +21,10 @@ def as_dream(dreamer: Dreamer, frames: int, /, **sampling: Any) -> Dream:
 
     def dream(given: np.ndarray, actions: np.ndarray | None, text: str, seed: int) -> np.ndarray:
         plan = actions if dreamer.world.action_spec is not None else None
-        known = dreamer.usable(min(len(given), most_given(dreamer)))
+        known = dreamer.usable(min(len(given), dreamer.most_given))
         return dreamer.dream(given[-known:], frames, prompt=text, actions=plan, seed=seed, cut=True, **sampling)
 
     return dream
-
-
-def most_given(dreamer: Dreamer) -> int:
-    """Frames that are worth giving. A clip world looks at so many latent frames, of which the first stands for one picture: cut in pixels
-    they are such a beginning, cut in latents they are not."""
-    if isinstance(dreamer.world, ClipWorld) and dreamer.temporal > 1:
-        return 1 + dreamer.temporal * max(0, dreamer.world.config.past - 1)
-    return 10**6
 
 
 def as_long_dream(dreamer: Dreamer, frames: int, /, **sampling: Any) -> Dream:

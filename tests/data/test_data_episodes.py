@@ -131,3 +131,8 @@ def test_a_simulators_captions_are_drawn_in_further_wordings(tmp_path):
         and all("red" in t or "crimson" in t or "ruby" in t for t in told.texts[:2])
     )
     assert strange.texts == ("a bar moves",), "what no simulator wrote stays as it is"
+
+
+def test_a_split_by_another_name_is_refused(root):
+    with pytest.raises(BadInput, match="'train' or 'held-out'; got 'val'"):
+        config(root).build("val")

@@ -64,3 +64,29 @@ def test_seconds_and_bad_input():
     assert _length("3s", 10.0) == 30 and _length("44", 10.0) == 44
     with pytest.raises(BadInput, match="30s"):
         _length("ten", 10.0)
+
+
+def test_a_clip_world_is_given_as_many_frames_as_it_looks_back_on(frames, tmp_path):
+    """Of more it uses the last, encoded as a beginning: a first latent frame stands for one picture wherever the cut is."""
+    import torch
+
+    from armillary import tokenizers, worlds
+    from armillary.presets import override
+
+    torch.manual_seed(0)
+    tokenizers.save(tokenizers.build(override(tokenizers.TOKENIZERS["video-c4x8x8"], ("width=16",))), tmp_path / "video")
+    held = tokenizers.load(tmp_path / "video")
+    ref = worlds.TokenizerRef(
+        str(tmp_path / "video"), held.sha256, held.temporal, held.spatial, held.config.channels, 0, (64, 64)
+    )
+    world = worlds.build(override(worlds.WORLDS["dit-nano"], ("network.layers=1", "network.dim=48")), worlds.Setting(ref, None))
+    with torch.no_grad():
+        for parameter in world.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    worlds.save(world, tmp_path / "world")
+    dreamer = Dreamer(tmp_path / "world")
+    assert dreamer.most_given == 5
+    many, last = (dreamer.dream(x, 8, steps=2, seed=3) for x in (frames[:9], frames[4:9]))
+    assert many.shape == (8, 64, 64, 3) and np.array_equal(many, last)
+    other = dreamer.dream(frames[:5], 8, steps=2, seed=3)
+    assert not np.array_equal(many, other)
