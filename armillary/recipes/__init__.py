@@ -18,6 +18,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "demo-distill-unet": distill.demo_unet,
     "demo-distill-clip": distill.demo_clip,
     "ar-tabletop": tabletop.ar,
+    "ar-tabletop-steered": tabletop.ar_steered,
     "ar-tabletop-blocks": autoregressive.blocks,
     "ar-tabletop-heads": autoregressive.heads,
     "refine-tabletop": autoregressive.refine,
