@@ -129,7 +129,8 @@ class Attached(nn.Module):
             trajectory=c.trajectory,
             frames=self._clip(have + frames),
         )
-        if c.trajectory is not None and self._clip(have + frames) > getattr(self.config, "clip", have + frames):
+        whole = getattr(self.world.ports, "clips", False) if self.configs else False
+        if c.trajectory is not None and whole and have + frames > self.config.clip:
             raise BadInput(
                 f"A trajectory is told as seen from a clip's first frame, and a clip of this world has {self.config.clip} latent frames; "
                 f"{have} are given and {frames} asked for. Go clip by clip, each with what is left of the way (`onward`)."
@@ -154,7 +155,7 @@ class Attached(nn.Module):
         )
 
     def _clip(self, frames: int) -> int:
-        """Frames that are denoised together; 0 of a world that goes frame by frame and has no clips."""
+        """Frames of which a condition may tell each its own; 0 of a world that takes no several views."""
         return frames if getattr(getattr(self.world, "ports", None), "views", False) else 0
 
     def _without_attached(self, said: Any) -> Any:

@@ -136,5 +136,6 @@ class Live:
         """
         made = self.world.extend(self.window, frames, conditioning, generator=generator, **self.sampling)
         past = max(1, int(getattr(self.world.config, "reach", getattr(self.world.config, "past", 1))))
-        self.window = torch.cat([self.window, made], dim=-3)[..., -past:, :, :]
+        known, more = (x.unflatten(-3, (conditioning.views, -1)) for x in (self.window, made))
+        self.window = torch.cat([known, more], dim=-3)[..., -past:, :, :].flatten(-4, -3)
         return made

@@ -23,6 +23,9 @@ from armillary.worlds.diffusion.world import LIVE, PUBLISHED, DiffusionConfig
 
 SPEC = ActionSpec(("x", "y"), ("1", "1"), "world", 10.0, "delta", (-1.0, -1.0), (1.0, 1.0))
 SMALL = DiffusionConfig(DiTConfig(24, 2, 2, lora=8, limit=(8, 4, 4)), PUBLISHED, past=2, clip=4)
+STEPPING = DiffusionConfig(UNetConfig(16, 16, 1, 1, 2, 32), LIVE, past=2, clip=4)
+KINDS = pytest.mark.parametrize("config", [SMALL, STEPPING], ids=["clip", "step"])
+CAUSAL = DiTConfig(24, 2, 2, lora=8, given=False, padding=False, patch=1, absolute=False, base_fps=0.0, causal=True, window=2)
 V = 3
 
 
@@ -56,9 +59,9 @@ def of(latents: torch.Tensor, v: int) -> torch.Tensor:
     return latents.unflatten(2, (V, -1))[:, :, v]
 
 
-@pytest.mark.parametrize("columns", [0, 4])
-def test_one_view_is_the_plain_model_to_the_bit(columns):
-    world = build(dataclasses.replace(SMALL, columns=columns), text_dim=6)
+@pytest.mark.parametrize("config", [SMALL, dataclasses.replace(SMALL, columns=4), STEPPING], ids=["clip", "columns", "step"])
+def test_one_view_is_the_plain_model_to_the_bit(config):
+    world = build(config, text_dim=6)
     batch = Batch(latents=draw(2, 4, 4, 8, 8), context=draw(2, 5, 6), views=1, view_text=(("a",), ("b",)))
     bare, _ = world(batch, seeded())
     given, said = draw(1, 4, 1, 8, 8), Conditioning(context=draw(1, 5, 6))
@@ -83,6 +86,46 @@ def test_views_that_do_not_hear_each_other_are_as_many_plain_clips():
     for v in range(V):
         alone = world.network(of(x, v), torch.zeros(2), text[:, v], of(given, v), fps=fps)
         torch.testing.assert_close(of(whole, v), alone)
+
+
+def test_views_of_a_stepping_world_meet_in_attention_alone():
+    """Without it three views are three plain worlds, each with its own past and its own words."""
+    world = build(STEPPING, text_dim=6)
+    torch.nn.init.zeros_(world.network.mixer.out.weight)
+    given, text = draw(1, 4, V * 2, 8, 8), draw(1, V, 5, 6, seed=1)
+    past, now, one = given.unflatten(2, (V, 2))[0].permute(1, 2, 0, 3, 4), draw(V, 4, 8, 8, seed=2), torch.ones(V)
+    with torch.no_grad():
+        whole = world.network(now, past, torch.ones(V, 2), one, one, context=text[0], views=V)
+        apart = [
+            world.network(now[v : v + 1], past[v : v + 1], torch.ones(1, 2), one[:1], one[:1], context=text[:, v])
+            for v in range(V)
+        ]
+    torch.testing.assert_close(whole, torch.cat(apart))
+    hearing = build(STEPPING, text_dim=6)
+    heard = hearing.extend(given, 1, Conditioning(context=text, views=V), generator=seeded())
+    changed = given.clone()
+    changed.unflatten(2, (V, 2))[:, :, 2, -1] += 1.0
+    other = hearing.extend(changed, 1, Conditioning(context=text, views=V), generator=seeded())
+    assert all(not torch.equal(of(heard, v), of(other, v)) for v in range(V))
+
+
+def test_a_stepping_world_is_told_of_a_clip_frame_by_frame():
+    """What holds for a clip counts given frames too: all at once and one at a time are the same, the way told onward."""
+    pace = 0.1
+    pair = attach(build(STEPPING), {"views": ViewsCondition(V), "way": TrajectoryCondition(pace=pace, horizon=4)})
+    filled(pair.conditions, 1.0)
+    given, way = draw(1, 4, V, 8, 8), draw(1, POINTS, 3).cumsum(1)
+    whole = pair.extend(given, 3, Conditioning(views=V, trajectory=way), generator=seeded())
+    seen, parts, rng = given, [], seeded()
+    for i in range(3):
+        have = min(seen.shape[2] // V, STEPPING.past)
+        left = onward(way, pace * (1 + i - have))
+        part = pair.extend(seen, 1, Conditioning(views=V, trajectory=left), generator=rng)
+        parts.append(part.unflatten(2, (V, 1)))
+        seen = torch.cat([seen.unflatten(2, (V, -1)), parts[-1]], dim=3).flatten(2, 3)
+    torch.testing.assert_close(whole, torch.cat(parts, dim=3).flatten(2, 3), atol=1e-4, rtol=1e-4)
+    other = pair.extend(given, 3, Conditioning(views=V, trajectory=-way), generator=seeded())
+    assert not torch.allclose(whole, other, atol=1e-3)
 
 
 @torch.no_grad()
@@ -130,9 +173,10 @@ def test_which_view_it_is_only_the_condition_says():
     assert not torch.allclose(loss(swap(x)), swap(loss(x)), atol=1e-3)
 
 
+@pytest.mark.parametrize("config", [dataclasses.replace(SMALL, columns=4), STEPPING], ids=["clip", "step"])
 @pytest.mark.parametrize(("have", "frames"), [(0, 3), (1, 3), (2, 5)])
-def test_all_views_are_extended_together(have, frames):
-    pair = six(build(dataclasses.replace(SMALL, columns=4), actions=SPEC))
+def test_all_views_are_extended_together(have, frames, config):
+    pair = six(build(config, actions=SPEC))
     given, said = draw(1, 4, V * have, 8, 8), Conditioning(actions=draw(1, 6, 2), views=V)
     out = pair.extend(given, frames, said, generator=seeded(), steps=2)
     assert out.shape == (1, 4, V * frames, 8, 8) and torch.isfinite(out).all()
@@ -144,8 +188,11 @@ def test_all_views_are_extended_together(have, frames):
         assert all(not torch.equal(of(out, v), of(other, v)) for v in range(V))
 
 
-def test_training_on_views_reaches_all_that_was_attached():
-    pair = attach(build(text_dim=6), {"views": ViewsCondition(V, repeats=True), "way": TrajectoryCondition(dropout=0.4)})
+@KINDS
+def test_training_on_views_reaches_all_that_was_attached(config):
+    pair = attach(
+        build(config, text_dim=6), {"views": ViewsCondition(V, repeats=True), "way": TrajectoryCondition(dropout=0.4)}
+    )
     filled(pair.conditions)
     batch = Batch(
         latents=draw(4, 4, V * 4, 8, 8),
@@ -207,7 +254,7 @@ def test_pace_tells_each_frame_its_own_stretch():
     ("call", "words"),
     [
         (
-            lambda: six(DiffusionConfig(UNetConfig(16, 16, 1, 1, 2, 32), LIVE, past=2).build(build().setting)),
+            lambda: six(dataclasses.replace(SMALL, network=CAUSAL).build(build().setting)),
             "one view at a time",
         ),
         (lambda: ViewsCondition(2, ("front",)), "one or more, each with a name"),

@@ -71,7 +71,7 @@ class ClipWorld(DiffusionWorld):
     @property
     def ports(self) -> Ports:
         c = self.network.config
-        return Ports(modulation=3 * c.dim, context=self.setting.text_dim, channels=c.dim, patch=c.patch, views=True)
+        return Ports(modulation=3 * c.dim, context=self.setting.text_dim, channels=c.dim, patch=c.patch, views=True, clips=True)
 
     def denoise(
         self,

@@ -39,6 +39,7 @@ class Ports(NamedTuple):
     modulation: of the vector added to the noise level's; context: of a text token, 0 where the network reads none;
     channels: of the map added to the embedded latent; patch: cells of the latent, along h and w, under one cell of that map.
     views: whether several may ride on the frame axis.
+    clips: whether a clip is denoised as a whole, so that what is told of one has to fit it.
     """
 
     modulation: int
@@ -46,6 +47,7 @@ class Ports(NamedTuple):
     channels: int
     patch: int
     views: bool = False
+    clips: bool = False
 
 
 # A pace must be told apart within hundreds of steps: Adam moves each number of its vector by a learning rate a step.
@@ -286,7 +288,7 @@ class DiffusionWorld(World):
     def _check_views(self, views: int, latents: Tensor) -> None:
         if views > 1 and not self.ports.views:
             raise BadInput(
-                f"World {self.name or self.family!r} takes one view at a time; it was given {views}. A clip world takes more."
+                f"World {self.name or self.family!r} takes one view at a time; it was given {views}. Clip worlds and U-Nets take more."
             )
         if latents.shape[2] % views:
             raise BadInput(f"{latents.shape[2]} latent frames are not as many of each of {views} views.")

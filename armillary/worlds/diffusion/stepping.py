@@ -7,6 +7,9 @@ from text alone. Three things keep a long rollout from drifting, and all three a
 * noise on the given frames (GameNGen, Valevski et al. 2024): the network is told its level and learns to mend its own errors;
 * pushforward (Brandstetter et al. 2022): now and then it first dreams some frames and then learns from there;
 * a loss that weighs cells that change: most cells of most frames do not.
+
+Several views of the same moments go side by side, as rows of one batch (`(b v)`) that know of each other where the network attends; what
+is drawn for a row in training is drawn once for all of its views.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from einops import rearrange
 from torch import Generator, Tensor
 
 from armillary.errors import BadInput
 from armillary.types import Batch, Conditioning
 from armillary.worlds.base import Setting
-from armillary.worlds.diffusion.common import Asked, DiffusionWorld, Ports, integers, normal, uniform
+from armillary.worlds.diffusion.common import Asked, DiffusionWorld, Ports, each_view, integers, normal, uniform
 from armillary.worlds.diffusion.unet import UNet, UNetConfig
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ class Window:
     context_mask: Tensor | None
     modulation: Tensor | None = None
     channels: Tensor | None = None
+    views: int = 1
 
     @property
     def base(self) -> Tensor:
@@ -74,7 +79,7 @@ class SteppingWorld(DiffusionWorld):
     @property
     def ports(self) -> Ports:
         c = self.network.config
-        return Ports(modulation=c.dim, context=self.setting.text_dim, channels=c.fine, patch=1)
+        return Ports(modulation=c.dim, context=self.setting.text_dim, channels=c.fine, patch=1, views=True)
 
     # ---------------------------------------------------------------------------------------------------------------- one frame
 
@@ -99,6 +104,7 @@ class SteppingWorld(DiffusionWorld):
             window.context_mask,
             window.modulation,
             window.channels,
+            window.views,
         )
         return c.skip[:, None, None, None] * x + c.out[:, None, None, None] * answer
 
@@ -124,8 +130,8 @@ class SteppingWorld(DiffusionWorld):
         """One training step's loss.
 
         Args:
-            batch: latents `b c t h w` with `t >= 2` (reach + targets is best), actions `b (t temporal) a`, context.
-            ports: what attached conditions say; `modulation` (`b d` or `b t d`) and `channels` (`b d t h w`) go with frame `t`.
+            batch: latents `b c (v t) h w` with `t >= 2` (reach + targets is best), actions `b (t temporal) a`, context.
+            ports: what attached conditions say; `modulation` (`b d` or `b t d`) and `channels` (`b d (v t) h w`) go with frame `t`.
 
         Returns:
             loss; `{"error": share of a typical change's variance left unexplained}`.
@@ -139,11 +145,13 @@ class SteppingWorld(DiffusionWorld):
         """A frame of each row, and the window it is to be dreamed from: the truth, noised, or the world's own dreams of it."""
         z, actions = self.training_parts(batch)
         context, context_mask = self.text_parts(batch, rng, self.config.text_dropout)
-        b, _, t, _, _ = z.shape
+        v = batch.views
+        context, context_mask = _each(each_view(context, batch), v, 3), _each(each_view(context_mask, batch), v, 2)
+        z = rearrange(z, "b c (v t) h w -> (b v) t c h w", v=v)
+        b, t = len(z) // v, z.shape[1]
         if t < 2:
             raise BadInput(f"A stepping world learns from at least two latent frames; got {t}.")
         past, reach = self.config.past, self.config.reach
-        z = z.transpose(1, 2)  # b t c h w
 
         ahead = min(self.config.unroll, t - 2)
         unroll_prob = self.unroll_prob if unroll_prob is None else unroll_prob
@@ -164,13 +172,16 @@ class SteppingWorld(DiffusionWorld):
         noisy = (uniform((b,), rng, z) < self.config.noise_prob) & (rollout == 0)
         level = torch.where(noisy, uniform((b,), rng, z) * self.config.noise_max, torch.zeros(b, device=z.device))
 
+        target, count, level = (x.repeat_interleave(v) for x in (target, count, level))
+        actions = _each(actions, v, 3)
         window = self._training_window(z, target, count, level, rng)
-        rows, frame = torch.arange(b, device=z.device), target
+        window.views = v
+        rows, frame = torch.arange(b * v, device=z.device), target
         for lead in range(rollout + 1):
             frame = target + lead
             window.context, window.context_mask = context, context_mask
             window.action, window.has_action = self._leading(actions, frame, window.given[:, -1])
-            window.modulation, window.channels = _port_at(ports, frame)
+            window.modulation, window.channels = _port_at(ports, frame, frame, v)
             if lead == rollout:
                 break
             with torch.no_grad():
@@ -181,7 +192,7 @@ class SteppingWorld(DiffusionWorld):
         sd = self.config.objective.sigma_data
         scale = self.scale(window)
         y = (truth - window.base) / scale
-        sigma = self.objective.draw(b, rng).to(z)
+        sigma = self.objective.draw(b, rng).to(z).repeat_interleave(v)
         noise = normal(y.shape, rng, y)
 
         moved = ((truth - before) / scale).square().mean(1, keepdim=True).sqrt() > 0.5 * sd
@@ -230,9 +241,10 @@ class SteppingWorld(DiffusionWorld):
         """`frames` further latents after `given`, one at a time over a sliding window.
 
         Args:
-            given: `b c t h w`, the tokenizer's own; `t` may be 0, then the first frame is dreamed from text alone.
-            conditioning: `actions[:, 0]` leads to the first further frame; where nothing is given, from the first dreamed frame to
-                the second (one action fewer is enough then). With a tokenizer of temporal compression k there are k actions a frame.
+            given: `b c (v t) h w`, the tokenizer's own; `t` may be 0, then the first frame is dreamed from text alone.
+            conditioning: how many `views` there are; `actions[:, 0]` leads to the first further frame; where nothing is given, from the
+                first dreamed frame to the second (one action fewer is enough then). With a tokenizer of temporal compression k there are
+                k actions a frame.
             steps: evaluations a frame, 1 unless told; 1 is the mean of what may come, more is a sample of it. A distilled world draws
                 samples in any number of steps it knows, and has its own default.
             guidance: `cond + guidance * (cond - uncond)` over text; 0 is off.
@@ -253,9 +265,12 @@ class SteppingWorld(DiffusionWorld):
         missing = 1 if given.shape[2] == 0 else 0
         self.check_actions(conditioning.actions, max(frames - missing, 0) * self.tokenizer.temporal)
         actions = self.folded_actions(conditioning.actions)
-        reach, (b, c, t, h, w) = self.config.reach, given.shape
-
-        frames_in = self.normalise(given).transpose(1, 2)[:, -reach:]
+        v = conditioning.views
+        self._check_views(v, given)
+        frames_in = rearrange(self.normalise(given, v), "b c (v t) h w -> (b v) t c h w", v=v)
+        reach, (b, t, c, h, w) = self.config.reach, frames_in.shape
+        actions, frames_in = _each(actions, v, 3), frames_in[:, -reach:]
+        told, have = self.setting.text_dim > 0, min(t, self.config.past)
         room = reach - frames_in.shape[1]
         window = Window(
             past=torch.cat([frames_in.new_zeros(b, room, c, h, w), frames_in], dim=1),
@@ -263,9 +278,11 @@ class SteppingWorld(DiffusionWorld):
             level=given.new_full((b,), level),
             action=None,
             has_action=None,
-            context=conditioning.context if self.setting.text_dim else None,
-            context_mask=conditioning.context_mask,
+            context=_each(conditioning.context, v, 3) if told else None,
+            context_mask=_each(conditioning.context_mask, v, 2),
+            views=v,
         )
+        negative = _each(conditioning.negative, v, 3)
         dreamed = []
         for i in range(frames):
             known = window.given[:, -1]
@@ -274,14 +291,15 @@ class SteppingWorld(DiffusionWorld):
                 at = max(i - missing, 0)
                 window.action = actions[:, at] if actions.shape[1] else actions.new_zeros(b, self.action_width)
                 window.has_action = known
-            window.modulation, window.channels = _port_at(conditioning, torch.full((b,), i, device=given.device))
-            other = self._unguided(window, conditioning.negative) if guidance else None
+            at = torch.full((b,), i, device=given.device)
+            window.modulation, window.channels = _port_at(conditioning, at, at + have, v)
+            other = self._unguided(window, negative) if guidance else None
             frame = self.dream(window, generator, first_steps if first else steps, solver, guidance, other)
             dreamed.append(frame)
             window.follow(frame)
         if not dreamed:
             return given[:, :, :0]
-        return self.denormalise(torch.stack(dreamed, dim=2))
+        return rearrange(self.denormalise(torch.stack(dreamed, dim=2)), "(b v) c t h w -> b c (v t) h w", v=v)
 
     def _unguided(self, window: Window, negative: Tensor | None) -> Window:
         """The same moment without its text, or with the negative prompt's."""
@@ -293,17 +311,32 @@ class SteppingWorld(DiffusionWorld):
         return changed
 
 
-def _port_at(ports: Conditioning | None, frame: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """What attached conditions say of each row's `frame` (`b`): a vector `b d` and a map `b d h w`."""
+def _each(x: Tensor | None, views: int, ndim: int) -> Tensor | None:
+    """What is said of rows, `b ...` of `ndim` axes, or of each of their views, `b v ...`, as `(b v) ...`."""
+    if x is None:
+        return None
+    return x.repeat_interleave(views, 0) if x.ndim == ndim else x.flatten(0, 1)
+
+
+def _port_at(ports: Conditioning | None, frame: Tensor, in_clip: Tensor, views: int) -> tuple[Tensor | None, Tensor | None]:
+    """What attached conditions say of each row's `frame` (`(b v)`): a vector `(b v) d` and a map `(b v) d h w`.
+
+    Args:
+        in_clip: the frame's place among given and further ones, which is how what is told of a whole clip counts.
+    """
     if ports is None:
         return None, None
     modulation, channels, clip = ports.modulation, ports.channels, ports.clip_channels
     rows = torch.arange(len(frame), device=frame.device)
     if modulation is not None and modulation.ndim == 3:
-        modulation = modulation[rows, frame.clamp(max=modulation.shape[1] - 1)]
+        modulation = _each(modulation, views, 3)[rows, frame.clamp(max=modulation.shape[1] - 1)]  # type: ignore[index]
+    elif modulation is not None:
+        modulation = _each(modulation, views, 2)
     if channels is not None:
+        channels = rearrange(channels, "b d (v t) h w -> (b v) d t h w", v=views)
         channels = channels[rows, :, frame.clamp(max=channels.shape[2] - 1)]
-    if clip is not None:  # of the one view there is
-        clip = clip.expand(len(frame), *clip.shape[1:])[rows, :, 0, frame.clamp(max=clip.shape[3] - 1)]
+    if clip is not None:
+        clip = clip.expand(len(frame) // views, -1, views, *clip.shape[3:])
+        clip = rearrange(clip, "b d v t h w -> (b v) d t h w")[rows, :, in_clip.clamp(max=clip.shape[3] - 1)]
         channels = clip if channels is None else channels + clip
     return modulation, channels

@@ -86,7 +86,7 @@ class ResBlock(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Every cell looks at every cell and, where there is text, at its tokens.
+    """Every cell looks at every cell, of all views of its moment, and, where there is text, at the tokens of its view.
 
     A learned empty token stands before the text, so that a row without text still has something to look at.
     """
@@ -106,12 +106,13 @@ class Mixer(nn.Module):
             self.cross_norm = nn.LayerNorm(width)
             self.cross_out = zeroed(nn.Linear(width, width))
 
-    def forward(self, x: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None, context_mask: Tensor | None, views: int = 1) -> Tensor:
         height, heads = x.shape[-2], self.heads
         tokens = rearrange(x, "b c h w -> b (h w) c")
-        q, k, v = rearrange(self.qkv(rearrange(self.norm(x), "b c h w -> b (h w) c")), "b n (s m d) -> s b m n d", s=3, m=heads)
+        normed = rearrange(self.norm(x), "(b v) c h w -> b (v h w) c", v=views)
+        q, k, v = rearrange(self.qkv(normed), "b n (s m d) -> s b m n d", s=3, m=heads)
         mixed = attend(self.norm_q(q), self.norm_k(k), v)
-        tokens = tokens + self.out(rearrange(mixed, "b m n d -> b n (m d)"))
+        tokens = tokens + self.out(rearrange(mixed, "b m (v n) d -> (b v) n (m d)", v=views))
         if self.empty is not None:
             words = self.empty.expand(len(x), 1, -1)
             seen = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
@@ -167,6 +168,7 @@ class UNet(nn.Module):
         context_mask: Tensor | None = None,
         modulation: Tensor | None = None,
         channels: Tensor | None = None,
+        views: int = 1,
     ) -> Tensor:
         """One evaluation.
 
@@ -178,6 +180,7 @@ class UNet(nn.Module):
             context, context_mask: `b n text_dim` and `b n`, true where there is text.
             modulation: `b d`, port, added to the condition vector.
             channels: `b fine h w`, port, added to the embedded input (what more input channels would add).
+            views: `b` counts views of moments, those of a moment side by side; they meet in attention alone.
 
         Returns:
             `b c h w`.
@@ -213,11 +216,11 @@ class UNet(nn.Module):
         for i, block in enumerate(middle):
             y = block(y, condition)
             if i < len(mixers):
-                y = mixers[i](y, context, context_mask)
+                y = mixers[i](y, context, context_mask, views)
         y = F.interpolate(self.grow(y), size=(height, width), mode="nearest")
         x = torch.cat([x, y], dim=1)
         for i, block in enumerate(up):
             x = block(x, condition)
             if i < len(self.fine_mixers):
-                x = self.fine_mixers[i](x, context, context_mask)
+                x = self.fine_mixers[i](x, context, context_mask, views)
         return self.leave(F.silu(self.norm(x)))
