@@ -36,6 +36,8 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "unet-rooms": posttrain.unet_rooms,
     "unet-tabletop-watch": posttrain.unet_tabletop_watch,
     "dit-driving": driving.base,
+    "frame-c8-driving": driving.frame_c8,
+    "unet-driving": driving.live,
     "demo-frame-c8-tabletop": tabletop.demo_frame_c8,
     "demo-video-d4x8x8-tabletop": tabletop.demo_video_d4x8x8,
     "demo-unet-tabletop": tabletop.demo_unet,

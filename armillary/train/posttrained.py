@@ -284,8 +284,8 @@ def add_driving(world: World, data: Any) -> Added:
     """All views of a drive at once, and where the car shall go; each latent frame is told its own stretch of the way."""
     if not getattr(getattr(world, "ports", None), "views", False):
         raise BadInput(
-            f"World {world.name!r} goes frame by frame or token by token; several views at once want a clip world (a DiT that is not "
-            "causal), as `armillary train dit-driving` makes one."
+            f"World {world.name!r} takes one view at a time. `armillary train unet-driving` makes a live world that takes several, "
+            "`dit-driving` one of the published kind."
         )
     if data.views < 2 or "trajectory" not in data.fields:
         raise BadInput(
