@@ -21,6 +21,7 @@ def eval(
     steps: int | None = None,
     seed: int = 0,
     refine: str = "",
+    sampling: tuple[str, ...] = (),
     out: Path | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Measure a tokenizer or a world against the truth.
@@ -42,6 +43,7 @@ def eval(
         steps: denoising steps a frame.
         seed: of the dreams.
         refine: a diffusion decoder that draws the pixels of an autoregressive world's tokens.
+        sampling: further name=value settings of the world's own sampler, such as temperature=0.
         out: a folder for report.html and result.json.
     """
     from armillary.evaluate import present
@@ -49,6 +51,7 @@ def eval(
     from armillary.evaluate.page import write_page
     from armillary.presets import to_json
     from armillary.store import check_writable, find_weights, read_json, write_json
+    from armillary.verbs._generate import _setting
 
     if not data.is_dir():
         raise BadInput(f"--data {data} is no folder.")
@@ -58,14 +61,15 @@ def eval(
         check_writable(out)
     family = read_json(find_weights(model, "model") / "config.json").get("family")
     if family == "tokenizer":
-        if given is not None or long or refine:
-            raise BadInput(f"{model!r} is a tokenizer: --given, --long and --refine are for worlds.")
+        if given is not None or long or refine or sampling:
+            raise BadInput(f"{model!r} is a tokenizer: --given, --long, --refine and --sampling are for worlds.")
         report = _tokenizer(model, data, episodes)
         reports, sections, code = {"reconstruction": report}, [present.tokenizer_section(report)], 0
     else:
-        reports, sections = _world(model, data, episodes, horizons, given, long, steps, seed, refine)
+        options = dict(map(_setting, sampling)) | ({} if steps is None else {"steps": steps})
+        reports, sections = _world(model, data, episodes, horizons, given, long, options, seed, refine)
         code = int("control" in reports and reports["control"].metrics["verdict"] == "ACTION-BLIND")
-    result: dict[str, Any] = {"model": model, "family": family, "data": str(data), **({"refine": refine} if refine else {})}
+    result: dict[str, Any] = {"model": model, "family": family, "data": str(data), "refine": refine, "sampling": list(sampling)}
     result |= {name: {"metrics": to_json(dict(r.metrics)), "notes": list(r.notes)} for name, r in reports.items()}
     if out is not None:
         page = Page(f"Evaluation of {Path(model).name}", f"Against {data.name}.", sections)
@@ -102,7 +106,7 @@ def _world(
     horizons: tuple[int, ...],
     given: int | None,
     long: float,
-    steps: int | None,
+    options: dict[str, Any],
     seed: int,
     refine: str,
 ) -> tuple[dict[str, Any], list[Any]]:
@@ -127,7 +131,6 @@ def _world(
         _long_enough(kept, camera, past + lasting)
     common: dict[str, Any] = {"past": past, "size": dreamer.size[0], "camera": camera, "seed": seed}
     common |= {"reconstruct": reconstructor(dreamer.tokenizer), "multiple": step}
-    options = {} if steps is None else {"steps": steps}
     shown = _Shown(past)
     made = as_dream(dreamer, -(-max(horizons) // step) * step, **options)
     reports = {"rollouts": evaluate_world(made, kept, horizons, watch=shown.watch, **common)}
