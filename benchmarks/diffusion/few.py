@@ -37,7 +37,7 @@ from armillary.media import to_frames
 from armillary.rollout.dreamer import Dreamer
 from armillary.worlds.diffusion.common import DiffusionWorld
 
-FEW = (4, 2, 1)
+WHOLE, FEW = 35, (4, 2, 1)  # evaluations of a sample as published, and of shortened ones
 DATA_SEED = 77
 
 
@@ -45,7 +45,7 @@ def arms(teacher: Dreamer, student: Dreamer, usual: int) -> dict[str, tuple[Drea
     """Name -> who samples and how; the first is what the others are held against."""
     few = student.world.config.few
     able = [n for n in FEW if n in few.paces or few.paces[0] == 1]
-    steps = {f"teacher {n}": (teacher, {"steps": n, "guidance": few.guidance}) for n in (usual, *FEW)}
+    steps = {f"teacher {n}": (teacher, {"steps": n, "guidance": few.guidance}) for n in (usual, WHOLE, *FEW)}
     plain = {f"teacher {usual} unguided": (teacher, {"steps": usual})} if few.guidance else {}
     return steps | {f"student {n}": (student, {"steps": n}) for n in able} | plain
 
