@@ -135,6 +135,40 @@ class ColourTracker:
                     second[i, j] = _densest(rest, reach)[1]
         return Tracks(position, area, self.names, second if spares else None)
 
+    def count(self, frames: np.ndarray, least: float = 10.0) -> np.ndarray:
+        """How many separate things of each colour there are in uint8 `t h w 3`: int `t k`.
+
+        A thing is a patch of `least` pixels or more; cracks of a pixel or two do not part it.
+        """
+        stack = np.stack([c.centre for c in self.colours])
+        out = np.zeros((len(frames), len(self.colours)), np.int64)
+        for i, frame in enumerate(frames):
+            distance, nearest = _nearest(features(frame), stack)
+            for j, colour in enumerate(self.colours):
+                mask = (nearest == j) & (distance < colour.radius)
+                patches = _patches(mask)
+                out[i, j] = sum(int((mask & (patches == p)).sum() >= least) for p in np.unique(patches[patches > 0]))
+        return out
+
+
+def _grown(x: np.ndarray) -> np.ndarray:
+    """The largest value of each pixel's 3 x 3 neighbourhood, `h w`."""
+    padded = np.pad(x, 1)
+    h, w = x.shape
+    return np.max([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=0)
+
+
+def _patches(mask: np.ndarray) -> np.ndarray:
+    """A number above 0 for each patch of pixels that touch, after cracks are closed; 0 elsewhere; `h w`."""
+    edge = np.pad(mask, 2)
+    closed = mask | ~_grown(~_grown(edge))[2:-2, 2:-2]
+    label = np.where(closed, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        spread = np.where(closed, _grown(label), 0)
+        if np.array_equal(spread, label):
+            return label
+        label = spread
+
 
 def _nearest(pixels: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance of each pixel `h w` to the nearest of `k` colours, and which that is."""

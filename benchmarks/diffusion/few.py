@@ -126,9 +126,10 @@ def main() -> None:
             if ask.truth is not None:
                 row["psnr to what followed"] = psnr(made, ask.truth)
             if track is not None:
-                there = found(track, made[0])
+                there, many = found(track, made[0]), dict(zip(track.names, track.count(made[:1])[0].tolist()))
                 row |= {
-                    "colours and count right": there == ask.wanted,
+                    "colours right": there == ask.wanted,
+                    "number and colours right": many == {c: int(c in ask.wanted) for c in track.names},
                     "named there": len(there & ask.wanted) / len(ask.wanted),
                 }
             rows[name].append(row)

@@ -157,3 +157,17 @@ def test_the_real_tabletop_is_tracked():
     whole = visible & (scene.area > 0.9 * scene.full)
     assert np.linalg.norm(found.position[:, : scene.num] - scene.position, axis=-1)[whole].max() < 1.6
     assert np.median(np.linalg.norm(found.position[:, -1] - scene.tip, axis=-1)) < 1.2
+
+
+def test_things_of_a_colour_are_counted_one_by_one():
+    scene, frames = scene_and_frames()
+    tracker, one = scene.learn(frames), frames[:1].copy()
+    assert tracker.count(one)[0, :3].tolist() == [1, 1, 1]
+    twice = one[0].astype(float)
+    drawn.paint(twice, (50.0, 50.0), 4.5, drawn.COLOURS[1])  # a second one of its colour
+    drawn.paint(twice, (10.0, 58.0), 1.0, drawn.COLOURS[2])  # a crumb
+    x, y = np.round(scene.position[0, 0]).astype(int)
+    twice[:, x] = twice[2, 2]  # a crack of one pixel
+    assert tracker.count(twice.round().astype(np.uint8)[None])[0, :3].tolist() == [1, 2, 1]
+    assert tracker.count(np.zeros_like(one)).sum() == 0
+    assert tracker.count(np.concatenate([one, one])).shape == (2, 4)
