@@ -166,7 +166,7 @@ def test_things_of_a_colour_are_counted_one_by_one():
     twice = one[0].astype(float)
     drawn.paint(twice, (50.0, 50.0), 4.5, drawn.COLOURS[1])  # a second one of its colour
     drawn.paint(twice, (10.0, 58.0), 1.0, drawn.COLOURS[2])  # a crumb
-    x, y = np.round(scene.position[0, 0]).astype(int)
+    x = round(float(scene.position[0, 0, 0]))
     twice[:, x] = twice[2, 2]  # a crack of one pixel
     assert tracker.count(twice.round().astype(np.uint8)[None])[0, :3].tolist() == [1, 2, 1]
     assert tracker.count(np.zeros_like(one)).sum() == 0
