@@ -215,7 +215,8 @@ def test_what_does_not_fit_is_named(folder):
         check_fit(world, "unet", data)
     data.fps, data.views = 10.0, 3
     with pytest.raises(BadInput, match=r"takes 1 camera.* the data show 3"):
-        check_fit(world, "unet", data)
+        check_fit(open_base(str(folder / "ar")), "ar", data)
+    check_fit(world, "unet", data)  # a U-Net takes several
     data.views = 1
     with pytest.raises(BadInput, match=r"wants actions .* a path stands for them"):
         add_camera(acting, data)

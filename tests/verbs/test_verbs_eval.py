@@ -99,4 +99,4 @@ def test_a_clip_world_is_given_a_beginning_and_no_middle(folders):
 
 
 def test_the_trained_length_of_shipped_worlds():
-    assert trained_frames(Dreamer("tabletop")) == 9 and trained_frames(Dreamer("tabletop-ar")) == 17
+    assert trained_frames(Dreamer("tabletop")) == 29 and trained_frames(Dreamer("tabletop-ar")) == 17
