@@ -41,7 +41,7 @@ class ViewsCondition(Condition):
         if self.views > 1 and not getattr(ports, "views", False):
             raise BadInput(
                 f"This world takes one view at a time, so {self.views} cannot be attached to it. A clip world (a DiT that is not causal) "
-                "takes several."
+                "and a U-Net take several."
             )
         return ViewsModule(self, ports.channels)
 

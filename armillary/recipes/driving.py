@@ -2,7 +2,7 @@
 
 Frames of 64 pixels, ten a second; what is recorded is `armillary sim record driving --policy swerve --cameras front left right rear
 rear_left rear_right --size 64`. Two kinds of base. The published one denoises clips of 17 frames, five latent ones of 4 x 4 tokens, so
-that six views are 480 tokens. The live one goes frame by frame; at minutes of a CPU it is the better by far (docs/driving.md).
+that six views are 480 tokens. The live one goes frame by frame; which of them is better has not been measured.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def posttrain_driving(
 
     Args:
         data: drives (docs/data-posed.md), or a recorded simulator with all six cameras.
-        base: the world to go on from, a clip world (`armillary train dit-driving` makes one).
+        base: the world to go on from, what `armillary train unet-driving` (live) or `dit-driving` (clips, as published) makes.
         lora: rank of adapters that are trained instead of all weights; 0 trains those.
         out: the run's folder (runs/posttrain-driving by default); the world is in its `model`.
         steps: of training.

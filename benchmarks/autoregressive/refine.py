@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="LeRobot episodes that nobody trained on")
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--frames", type=int, default=33, help="1 + 4 k of each")
-    parser.add_argument("--sheet", help="folder for pictures")
+    parser.add_argument("--sheet", help="folder for pictures: a row an arm, the last frames of eight clips")
     for flag in ("json", "quick", "save"):
         parser.add_argument(f"--{flag}", action="store_true")
     options = parser.parse_args()
@@ -49,14 +49,13 @@ def main() -> None:
     source = LeRobotDataset(options.data)
     camera = next(iter(source.cameras))
     rows: dict[str, list[dict[str, float]]] = {}
-    pictures: dict[str, np.ndarray] = {}
+    pictures: dict[str, list[np.ndarray]] = {}
     for i in range(min(options.clips, len(source))):
         truth = media.fit(source.episode(i, cameras=(camera,)).frames[camera][: options.frames], refiner.tokens.size)
         for name, made in drawn(refiner, discrete, fine, truth).items():
-            rows.setdefault(name, []).append(judged(ranked, truth[1:], made[1:]))
-            pictures.setdefault(name, made[-1])
-            if len(pictures) <= 6 and i < 8:
-                pictures[name] = made[-1] if i == 0 else np.concatenate([pictures[name], made[-1]], 1)
+            if name != "truth":
+                rows.setdefault(name, []).append(judged(ranked, truth[1:], made[1:]))
+            pictures.setdefault(name, []).append(made[-1])
     figures: dict[str, Any] = {
         "refiner": {"sha256": refiner.sha256, "kind": type(refiner).__name__},
         "clips": len(rows["decoder"]),
@@ -72,7 +71,7 @@ def main() -> None:
 
         folder = Path(options.sheet)
         folder.mkdir(parents=True, exist_ok=True)
-        grid = np.concatenate(list(pictures.values()), 0)
+        grid = np.concatenate([np.concatenate(made[:8], 1) for made in pictures.values()], 0)
         Image.fromarray(grid).resize((grid.shape[1] * 2, grid.shape[0] * 2)).save(folder / "refine.png")
     harness.report(__file__, {}, figures, options, stem="refine")
 

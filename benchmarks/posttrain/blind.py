@@ -3,8 +3,9 @@
     python benchmarks/posttrain/blind.py --data EPISODES --held HELD --base runs/watch/model [--steps 600] [--episodes 80] [--save]
 
 The world learns from episodes whose actions were drawn anew, evenly within their bounds, and is then judged twice by the gate: by the
-verb itself, on held-out episodes of the same kind, and by `armillary eval control` on true ones that nobody trained on. Beside it the
-same training on the true actions, which has to pass. Exit code 1 when the gate is wrong about either.
+verb itself, on held-out episodes of the same kind (by a probe, for no simulator did what these actions say), and by `armillary eval
+control` on true ones that nobody trained on. Beside it the same training on the true actions, which has to pass. Exit code 1 when the
+gate is wrong about either, or the training was too short for the true actions to be followed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from armillary.verbs._posttrain import posttrain_action
 
 def copied(source: Path, folder: Path, count: int, noise: bool) -> Path:
     """The first `count` episodes, with their own actions or with noise in their place."""
-    data, camera = LeRobotDataset(source), ""
+    data = LeRobotDataset(source)
     camera = next(iter(data.cameras))
     spec = data.spec
     rng = np.random.default_rng(0)
@@ -37,7 +38,8 @@ def copied(source: Path, folder: Path, count: int, noise: bool) -> Path:
             episode = data.episode(i, cameras=(camera,))
             if noise:
                 drawn = rng.uniform(spec.low, spec.high, episode.actions.shape).astype(np.float32)
-                episode = dataclasses.replace(episode, actions=drawn)
+                # Not the simulator's episode any more: replayed under these actions it would go elsewhere.
+                episode = dataclasses.replace(episode, id=f"noise-{i}", actions=drawn)
             writer.add(episode)
     return folder
 
