@@ -5,8 +5,9 @@
 
 Without `--data` both paint from words alone, on the scenes and prompts of `words.py`; right is what it calls right. With `--data` they go
 on from held-out frames, and PSNR to what followed is told beside. The teacher samples in its own number of steps and in few, always with
-the guidance that the student has folded in; all start from the same noise, and PSNR to the teacher's own sample says how far a shortened
-one is from it. Milliseconds are of the sample's latents, one row, one thread, CPU time, the arms in turn.
+the guidance that the student has folded in; all start from the same noise and walk by Euler steps, and PSNR to the teacher's own sample
+says how far a shortened one is from it. The teacher's stochastic way (`ancestral`) is a row of its
+own. Milliseconds are of the sample's latents, one row, one thread, CPU time, the arms in turn.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ def arms(teacher: Dreamer, student: Dreamer, usual: int) -> dict[str, tuple[Drea
     """Name -> who samples and how; the first is what the others are held against."""
     few = student.world.config.few
     able = [n for n in FEW if n in few.paces or few.paces[0] == 1]
-    steps = {f"teacher {n}": (teacher, {"steps": n, "guidance": few.guidance}) for n in (usual, WHOLE, *FEW)}
-    plain = {f"teacher {usual} unguided": (teacher, {"steps": usual})} if few.guidance else {}
-    return steps | {f"student {n}": (student, {"steps": n}) for n in able} | plain
+    euler = {"solver": "euler", "guidance": few.guidance}
+    steps = {f"teacher {n}": (teacher, {"steps": n, **euler}) for n in (usual, WHOLE, *FEW)}
+    plain = {f"teacher {usual} unguided": (teacher, {"steps": usual, "solver": "euler"})} if few.guidance else {}
+    chance = {f"teacher {usual} ancestral": (teacher, {"steps": usual, "guidance": few.guidance, "solver": "ancestral"})}
+    return steps | {f"student {n}": (student, {"steps": n}) for n in able} | plain | chance
 
 
 def all_steps(dreamer: Dreamer, how: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Does a world paint what its prompt says? Colours and their number in the first frame dreamed from words alone.
 
-    python benchmarks/diffusion/words.py --world runs/words/model [--prompts 50] [--guidance 0 2] [--save]
+    python benchmarks/diffusion/words.py --world runs/words/model [--prompts 50] [--guidance 0 2] [--solver euler] [--save]
 
 Prompts describe scenes of `tabletop-few` that no training has seen, each in two kinds: the one plain wording, and wordings held out from
 every training. Colours are right when each of the four is there exactly if the prompt names it; number and colours when there is also
@@ -31,6 +31,7 @@ from armillary.evaluate.objects import ColourTracker
 from armillary.rollout.dreamer import Dreamer
 from armillary.sims.words.facts import Facts
 from armillary.sims.words.tell import tell
+from armillary.worlds.diffusion.sampler import SOLVERS
 
 SEED = 900_000  # seeds from here on are never trained on
 THERE = 12.0  # pixels of a colour; the smallest thing has four times as many
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--guidance", type=float, nargs="+", default=[0.0, 1.0, 3.0])
     parser.add_argument("--steps", type=int, default=18)
+    parser.add_argument("--solver", default="ancestral", choices=SOLVERS)
     parser.add_argument("--sheet", help="folder for pictures of what was dreamed")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
@@ -73,7 +75,7 @@ def main() -> None:
         shown = {"simulator": truth[0], "tokenizer": dreamer.decode(dreamer.encode(truth))[0]}
         for kind, text in scene.told.items():
             for guidance in options.guidance:
-                sampling: dict[str, Any] = {"guidance": guidance, "first_steps": options.steps}
+                sampling: dict[str, Any] = {"guidance": guidance, "first_steps": options.steps, "solver": options.solver}
                 actions = None if dreamer.world.action_spec is None else np.zeros((0, dreamer.world.action_spec.dim))
                 shown[f"{kind}, guidance {guidance:g}"] = dreamer.dream(
                     None, 1, prompt=text, actions=actions, seed=seed, cut=True, **sampling
@@ -109,6 +111,7 @@ def main() -> None:
             "sha256": dreamer.world.sha256,
             "prompts": options.prompts,
             "steps": options.steps,
+            "solver": options.solver,
             "figures": figures,
         }
         path = Path(__file__).parent / f"words-{result['date']}.json"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,20 @@ def test_tables_are_those_of_the_reference(made):
     ours, theirs = (json.loads((r / "meta" / "stats.json").read_text()) for r in (made.root, REFERENCE))
     assert set(ours["action"]) == set(theirs["action"])
     assert np.shape(ours["observation.images.front"]["mean"]) == np.shape(theirs["observation.images.top"]["mean"]) == (3, 1, 1)
+
+
+def test_threads_that_want_different_files_do_not_close_each_others(made):
+    assert len({made.data_path(i) for i in range(len(made.episodes))}) > 1
+    wanted = [made.rows(i)["action"] for i in range(len(made.episodes))]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            order = [i % len(wanted) for i in range(1500)]
+            for i, rows in zip(order, pool.map(made.rows, order)):
+                np.testing.assert_array_equal(rows["action"], wanted[i])
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_statistics_are_true(made):

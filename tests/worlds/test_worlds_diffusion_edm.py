@@ -21,6 +21,11 @@ def gaussian(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     return (STD**2 * x + sigma**2 * MEAN) / (STD**2 + sigma**2)
 
 
+def fresh(like: torch.Tensor, seed: int = 9):
+    rng = torch.Generator().manual_seed(seed)
+    return lambda: torch.randn(like.shape, generator=rng, dtype=like.dtype)
+
+
 def exact(x: torch.Tensor, start: float, end: float) -> torch.Tensor:
     """Where the probability-flow equation of that Gaussian takes `x` from one level to another."""
     return MEAN + (x - MEAN) * math.sqrt((STD**2 + end**2) / (STD**2 + start**2))
@@ -100,7 +105,8 @@ def test_the_schedule_falls_from_top_to_bottom_and_may_end_at_zero():
 @pytest.mark.parametrize("solver", list(SOLVERS))
 def test_samples_of_a_gaussian_are_that_gaussian(solver):
     noise = torch.randn(20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    out = sample(gaussian, 80 * noise, to_zero(karras(60, 0.002, 80.0)), solver)
+    levels = 600 if solver == "ancestral" else 60  # it shrinks what it draws by 9 % at sixty
+    out = sample(gaussian, 80 * noise, to_zero(karras(levels, 0.002, 80.0)), solver, fresh=fresh(noise))
     assert abs(out.mean() - MEAN) < 0.02 and abs(out.std() - STD) < 0.02
 
 
@@ -119,8 +125,8 @@ def test_samples_of_a_leaning_gaussian_have_its_mean_and_covariance(solver):
         return mean + (x - mean) @ gain.T
 
     noise = torch.randn(20_000, 4, generator=rng, dtype=torch.float64)
-    levels = 800 if solver == "euler" else 100  # of first order: its error is still 6 % at a hundred
-    out = sample(denoise, 80 * noise, to_zero(karras(levels, 0.002, 80.0)), solver)
+    levels = 800 if solver in ("euler", "ancestral") else 100  # of first order: its error is still 6 % at a hundred
+    out = sample(denoise, 80 * noise, to_zero(karras(levels, 0.002, 80.0)), solver, fresh=fresh(noise))
     assert (out.mean(0) - mean).abs().max() < 0.05
     assert (torch.cov(out.T) - covariance).norm() / covariance.norm() < 0.02  # the draws alone are off by 0.01
 
@@ -134,6 +140,16 @@ def test_each_solver_converges_with_its_order(solver, order):
     ]
     slopes = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert abs(slopes[-1] - order) < 0.25, (errors, slopes)
+
+
+def test_a_stochastic_solver_is_its_noise_and_forgets_where_it_began():
+    x, levels = torch.full((4000,), 8.0, dtype=torch.float64), to_zero(karras(400, 0.002, 10.0))
+    one, same, other = (sample(gaussian, x, levels, "ancestral", fresh=fresh(x, seed)) for seed in (0, 0, 1))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    # The equation would take all of them to one place; here they spread over the Gaussian, one as far from the other as two draws are.
+    assert abs(one.std() - STD) < 0.03 and abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.1
+    with pytest.raises(BadInput, match="wants fresh noise"):
+        sample(gaussian, x, levels, "ancestral")
 
 
 def test_one_step_from_the_top_is_the_mean():

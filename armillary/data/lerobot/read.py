@@ -9,6 +9,7 @@ second of a video an episode begins, the lengths of those before it do. Nothing 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,7 @@ class LeRobotDataset:
         own = self.root / "meta" / "armillary.json"
         self.own: dict[str, Any] = read_json(own) if own.is_file() else {}
         self._tables: dict[Path, tuple[Any, np.ndarray, np.ndarray]] = {}
+        self._reading = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -255,7 +257,8 @@ class LeRobotDataset:
     def _table(self, i: int) -> Any:
         index = self.episodes[i]["episode_index"]
         path = self.data_path(i)
-        with worded(path):
+        # One file is open at a time, and threads that want another take turns: what one reads from must not be closed by the next.
+        with self._reading, worded(path):
             if path not in self._tables:
                 file = open_table(path)
                 names = file.schema_arrow.names

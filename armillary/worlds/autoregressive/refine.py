@@ -166,14 +166,18 @@ class Refiner(nn.Module):
         ids = ids.to(like.device)
         height, width = (s // self.latents.spatial for s in self.latents.size)
         shape = (b, self.latents.channels, ids.shape[1], height, width)
-        start = objective.sigma_max * torch.randn(shape, generator=generator, device=generator.device).to(like)
+
+        def fresh() -> Tensor:
+            return torch.randn(shape, generator=generator, device=generator.device).to(like)
+
+        start = objective.sigma_max * fresh()
 
         def towards(said: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
             return lambda x, sigma: self.denoise(x, sigma.expand(b), said)
 
         levels = to_zero(karras(c.steps if steps is None else steps, objective.sigma_min, objective.sigma_max))
         strength = c.guidance if guidance is None else guidance
-        drawn = sample(guided(towards(ids), towards(None), strength), start, levels, solver) / objective.sigma_data
+        drawn = sample(guided(towards(ids), towards(None), strength), start, levels, solver, fresh=fresh) / objective.sigma_data
         return drawn * self.latent_std[:, None, None, None] + self.latent_mean[:, None, None, None]
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -182,7 +183,8 @@ class DiffusionWorld(World):
         start = c.sigma_max * start
         if few is None:
             levels = to_zero(karras(steps, c.sigma_min, c.sigma_max))
-            return sample(guided(towards, other, guidance), start, levels, solver)
+            fresh = functools.partial(normal, start.shape, generator, start)
+            return sample(guided(towards, other, guidance), start, levels, solver, fresh=fresh)
         if guidance:
             raise BadInput(
                 f"World {self.name or self.family!r} was distilled with guidance {few.guidance:g} folded in and takes none; leave it at 0."

@@ -1,4 +1,4 @@
-"""From noise to a sample: noise schedules, three solvers of the probability-flow equation, guidance.
+"""From noise to a sample: noise schedules, three solvers of the probability-flow equation, one of its stochastic kin, guidance.
 
 A solver walks down a list of noise levels with `denoise(x, sigma) -> y`, the estimate of the clean signal. Steps are taken in float64
 where the device has it, for the levels span five orders of magnitude; the network is called in the precision of the noise it was given.
@@ -7,6 +7,9 @@ where the device has it, for the levels span five orders of magnitude; the netwo
     heun    the slope averaged with the one at the Euler point      two calls a step (Karras et al. 2022, algorithm 1;
                                                                     the published code's "2heun_edm" averages the estimates instead)
     res     two-step exponential Adams-Bashforth in -ln sigma       one call a step, second order: the published training-time solver
+
+    ancestral   a step to below the next level, and fresh noise up to it: what DDPM does (Ho et al. 2020). One call a step. What an early
+                step got wrong is drowned in noise and drawn anew, which is how a thing painted twice is noticed.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from armillary.errors import BadInput, lookup
 from armillary.progress import beat
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-# (denoise, x, sigma, next sigma, the previous step's (sigma, y)) -> (next x, this step's y)
-Step = Callable[[Denoise, Tensor, Tensor, Tensor, "tuple[Tensor, Tensor] | None"], tuple[Tensor, Tensor]]
+Fresh = Callable[[], Tensor]  # new noise of deviation 1, shaped as the sample
+# (denoise, x, sigma, next sigma, the previous step's (sigma, y), new noise) -> (next x, this step's y)
+Step = Callable[[Denoise, Tensor, Tensor, Tensor, "tuple[Tensor, Tensor] | None", "Fresh | None"], tuple[Tensor, Tensor]]
 
 
 def karras(levels: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
@@ -54,14 +58,14 @@ def guided(conditional: Denoise, unconditional: Denoise | None, guidance: float)
 
 
 def _euler(
-    denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[Tensor, Tensor] | None
+    denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[Tensor, Tensor] | None, fresh: Fresh | None
 ) -> tuple[Tensor, Tensor]:
     y = denoise(x, s)
     return x + (s_next - s) * (x - y) / s, y
 
 
 def _heun(
-    denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[Tensor, Tensor] | None
+    denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[Tensor, Tensor] | None, fresh: Fresh | None
 ) -> tuple[Tensor, Tensor]:
     y = denoise(x, s)
     slope = (x - y) / s
@@ -72,9 +76,11 @@ def _heun(
     return x + (s_next - s) * 0.5 * (slope + second), y
 
 
-def _res(denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+def _res(
+    denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[Tensor, Tensor] | None, fresh: Fresh | None
+) -> tuple[Tensor, Tensor]:
     if before is None:
-        return _euler(denoise, x, s, s_next, None)
+        return _euler(denoise, x, s, s_next, None, fresh)
     y = denoise(x, s)
     if s_next == 0:
         return y, y
@@ -87,10 +93,24 @@ def _res(denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[T
     return torch.exp(-h) * x + h * ((phi_1 - share) * y + share * y_before), y
 
 
-SOLVERS: dict[str, Step] = {"euler": _euler, "heun": _heun, "res": _res}
+def _ancestral(
+    denoise: Denoise, x: Tensor, s: Tensor, s_next: Tensor, before: tuple[Tensor, Tensor] | None, fresh: Fresh | None
+) -> tuple[Tensor, Tensor]:
+    if fresh is None:
+        raise BadInput("Solver 'ancestral' wants fresh noise at every step, and none is to be had here; 'euler' wants none.")
+    y = denoise(x, s)
+    down = s_next.square() / s  # with `up` the variance of the next level
+    up = s_next * (1 - (s_next / s).square()).sqrt()
+    there = y + down / s * (x - y)
+    return (there + up * fresh().to(there) if s_next > 0 else there), y
 
 
-def sample(denoise: Denoise, start: Tensor, sigmas: Tensor, solver: str = "euler", clean: bool = False) -> Tensor:
+SOLVERS: dict[str, Step] = {"euler": _euler, "heun": _heun, "res": _res, "ancestral": _ancestral}
+
+
+def sample(
+    denoise: Denoise, start: Tensor, sigmas: Tensor, solver: str = "euler", clean: bool = False, fresh: Fresh | None = None
+) -> Tensor:
     """Walk `start`, drawn at `sigmas[0]`, down the levels.
 
     Args:
@@ -99,6 +119,7 @@ def sample(denoise: Denoise, start: Tensor, sigmas: Tensor, solver: str = "euler
         sigmas: decreasing levels; the last may be 0.
         solver: a line of `SOLVERS`.
         clean: after the last level call `denoise` once more and return its estimate (for a list that does not end at 0).
+        fresh: new noise, for the solver that wants some.
 
     Returns:
         The sample, in `start`'s precision.
@@ -114,7 +135,7 @@ def sample(denoise: Denoise, start: Tensor, sigmas: Tensor, solver: str = "euler
 
     x, before = start.to(precise), None
     for s, s_next in itertools.pairwise(sigmas):
-        x, y = step(in_precision, x, s, s_next, before)
+        x, y = step(in_precision, x, s, s_next, before, fresh)
         before = (s, y)
         beat()
     if clean:

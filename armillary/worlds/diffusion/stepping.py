@@ -234,7 +234,7 @@ class SteppingWorld(DiffusionWorld):
         steps: int | None = None,
         guidance: float = 0.0,
         first_steps: int | None = None,
-        solver: str = "euler",
+        solver: str | None = None,
         level: float = 0.0,
         **unknown: Any,
     ) -> Tensor:
@@ -249,7 +249,8 @@ class SteppingWorld(DiffusionWorld):
                 samples in any number of steps it knows, and has its own default.
             guidance: `cond + guidance * (cond - uncond)` over text; 0 is off.
             first_steps: evaluations of a frame that nothing precedes, 18 unless told (a distilled world: as `steps`).
-            solver: a line of `SOLVERS`.
+            solver: a line of `SOLVERS`; unless told, `ancestral` for a frame that nothing precedes (a thing is then less often painted
+                twice) and `euler` for the rest and for a distilled world.
             level: how noisy the network is told its past is (its training covered 0 to `noise_max`).
 
         Raises:
@@ -294,7 +295,8 @@ class SteppingWorld(DiffusionWorld):
             at = torch.full((b,), i, device=given.device)
             window.modulation, window.channels = _port_at(conditioning, at, at + have, v)
             other = self._unguided(window, negative) if guidance else None
-            frame = self.dream(window, generator, first_steps if first else steps, solver, guidance, other)
+            way = solver or ("ancestral" if first and self.config.few is None else "euler")
+            frame = self.dream(window, generator, first_steps if first else steps, way, guidance, other)
             dreamed.append(frame)
             window.follow(frame)
         if not dreamed:
