@@ -10,7 +10,7 @@ Colour is hue and saturation made nearly independent of shading (opponent colour
 belongs to the nearest learned colour if it lies within that colour's radius. The radius is calibrated on the frame the colour was
 learned from: the one that gains most pixels of the object against pixels elsewhere, and at most half the way to the colours around it,
 so that an object which has faded by half no longer counts. Of those pixels only the densest spot of about the object's own size
-counts, so that a smear or crumbs elsewhere do not pass for it either.
+counts, so that a smear or crumbs elsewhere do not pass for it either. The tool's tip is too small for that and is a mark (`marks`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from armillary.errors import BadInput
+from armillary.evaluate.marks import find_mark
 
 # Truth arrays are computed for images of this width unless the caller says otherwise.
 TRUTH_SIZE = 64
@@ -34,12 +35,14 @@ CLASSES = ("untouched", "pushed", "occluded")
 
 @dataclass(frozen=True)
 class Colour:
-    """A learned colour: its place in feature space, the radius around it, and the size in pixels of the thing that has it."""
+    """A learned colour: its place in feature space, the radius around it, the size in pixels of the thing that has it, and for a mark what
+    lies around it (then it is found as `marks` says, whatever the radius)."""
 
     name: str
     centre: np.ndarray
     radius: float
     area: float
+    around: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,16 @@ class ColourTracker:
         self.names = tuple(c.name for c in self.colours)
 
     @classmethod
-    def learn(cls, frames: np.ndarray, points: np.ndarray, areas: np.ndarray, names: Sequence[str]) -> ColourTracker:
+    def learn(
+        cls, frames: np.ndarray, points: np.ndarray, areas: np.ndarray, names: Sequence[str], marks: Sequence[str] = ()
+    ) -> ColourTracker:
         """Learn one colour a thing.
 
         Args:
             frames: uint8 `k h w 3`, for each thing a frame in which it is well visible.
             points: `k 2`, its place x, y in that frame, in pixels of that frame.
             areas: `k`, its visible pixels there.
+            marks: names of those that are only a few pixels large.
         """
         if not (len(frames) == len(points) == len(areas) == len(names)) or len(names) == 0:
             raise BadInput(
@@ -114,9 +120,10 @@ class ColourTracker:
         for k, (frame, point, area) in enumerate(zip(frames, points, areas)):
             seen = features(frame)
             distance, nearest = _nearest(seen, stack)
-            most = 0.5 * float(np.linalg.norm(_around(seen, point, float(area)) - stack[k]))
+            around = _around(seen, point, float(area))
             mine = np.where(nearest == k, distance, np.inf)
-            colours.append(Colour(names[k], stack[k], _calibrate(mine, point, float(area), most), float(area)))
+            radius = _calibrate(mine, point, float(area), 0.5 * float(np.linalg.norm(around - stack[k])))
+            colours.append(Colour(names[k], stack[k], radius, float(area), around if names[k] in marks else None))
         return cls(colours)
 
     def track(self, frames: np.ndarray, spares: bool = False) -> Tracks:
@@ -125,8 +132,15 @@ class ColourTracker:
         position, area, second = np.full((t, k, 2), np.nan), np.zeros((t, k)), np.zeros((t, k))
         stack = np.stack([c.centre for c in self.colours])
         for i, frame in enumerate(frames):
-            distance, nearest = _nearest(features(frame), stack)
+            pixels = features(frame)
+            distance, nearest = _nearest(pixels, stack)
             for j, colour in enumerate(self.colours):
+                if colour.around is not None:
+                    others = [c.centre[:2] for c in self.colours if c is not colour]
+                    mark = find_mark(pixels[..., :2], colour.centre[:2], colour.around[:2], others, np.sqrt(colour.area))
+                    if mark is not None:
+                        position[i, j], area[i, j] = mark
+                    continue
                 mask, reach = (nearest == j) & (distance < colour.radius), _spread(colour.area)
                 if not mask.any():
                     continue
@@ -287,7 +301,7 @@ class Scene:
             points.append(np.clip(self.tip[i], 0.5, np.array(size[::-1]) - 0.5))
             areas.append((3.0 * self.scale) ** 2)
             names.append("tip")
-        return ColourTracker.learn(np.stack(pictures), np.stack(points), np.array(areas), names)
+        return ColourTracker.learn(np.stack(pictures), np.stack(points), np.array(areas), names, marks=("tip",))
 
     def kind(self, start: int, at: int) -> list[str]:
         """For each object one of `CLASSES`, over the frames `start..at`.
@@ -343,8 +357,8 @@ def compare(scene: Scene, truth: Tracks, dream: Tracks, start: int, at: int) -> 
 
 def tip_error(scene: Scene, truth: Tracks, dream: Tracks, at: int) -> tuple[bool, float] | None:
     """Whether the dream lost the tool's tip at frame `at`, and its error in px at 64 (NaN when lost); None when the truth shows none."""
-    if scene.tip is None or truth.area[at, -1] < 1:
+    if scene.tip is None or truth.area[at, -1] == 0:
         return None
-    lost = bool(dream.area[at, -1] < LOST * truth.area[at, -1])
+    lost = bool(dream.area[at, -1] == 0)
     error = float(np.linalg.norm(dream.position[at, -1] - truth.position[at, -1])) / scene.scale
     return lost, error if not lost else float("nan")
