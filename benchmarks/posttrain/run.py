@@ -97,10 +97,12 @@ def camera(chain: Chain) -> tuple[str, Path]:
 
 
 def instruction(chain: Chain) -> tuple[str, Path]:
-    data = chain.record("told", "tabletop", 600, 33, 5000, policy="expert")
+    data = chain.record("told", "tabletop", 1800, 33, 5000, policy="expert")
     held = chain.record("held", "tabletop", 40, 33, UNSEEN, policy="expert")
-    base = chain.base("unet-tabletop-watch", data, 2500, ("data.text=hash",))
-    return chain.posttrained(posttrain_instruction, data, base, 4000), held
+    # Which thing is meant, and where it lies, is asked of the words at both levels.
+    words = 'model.overrides=["network.coarse_mixers=3","network.fine_mixers=1"]'
+    base = chain.base("unet-tabletop-watch", data, 3000, ("data.text=hash", words))
+    return chain.posttrained(posttrain_instruction, data, base, 8000), held
 
 
 def driving(chain: Chain) -> tuple[str, Path]:
@@ -153,7 +155,7 @@ def main() -> None:
         "own gate": read_json(Path(world).parent / "posttrain.json")["gate"]["verdict"],
         "seconds": chain.seconds,
         "exit": code,
-        "control": told,
+        "control": told | {"world": str(Path(world).relative_to(work))},
     }
     print(json.dumps({k: v for k, v in result.items() if k != "control"} | {"gate": told["gate"]}, indent=1))
     if options.save:
