@@ -10,6 +10,7 @@ from armillary.conditioning.attach import Attached, attach, load, save
 from armillary.conditioning.base import Condition, Conditions
 from armillary.conditioning.camera import CameraCondition
 from armillary.conditioning.frames import FramesCondition
+from armillary.conditioning.rays import RaysCondition
 from armillary.conditioning.text import TextCondition
 from armillary.conditioning.trajectory import TrajectoryCondition, onward
 from armillary.conditioning.views import ViewsCondition
@@ -23,6 +24,7 @@ CONDITIONERS: dict[str, type[Condition]] = {
     "camera": CameraCondition,
     "views": ViewsCondition,
     "trajectory": TrajectoryCondition,
+    "rays": RaysCondition,
 }
 
 
@@ -43,6 +45,7 @@ __all__ = [
     "Condition",
     "Conditions",
     "FramesCondition",
+    "RaysCondition",
     "TextCondition",
     "TrajectoryCondition",
     "ViewsCondition",

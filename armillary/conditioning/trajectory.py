@@ -70,48 +70,65 @@ class TrajectoryModule(ConditionModule):
         Raises:
             BadInput: for another number of points, or points that are not finite.
         """
-        way, c = said.trajectory, self.config
-        if way is None:
+        if said.trajectory is None:
             return None
-        if way.ndim != 3 or way.shape[1:] != (POINTS, 3) or not bool(torch.isfinite(way).all()):
-            raise BadInput(
-                f"A trajectory is {POINTS} points (ahead, to the left, up; metres), one every {STEP:g} s, all finite: b {POINTS} 3; got "
-                f"{tuple(way.shape)}."
-            )
-        places = range(max(said.frames, 1)) if c.pace else range(1)
-        told = torch.stack([onward(way, c.pace * max(i - 1, 0)) for i in places], dim=1)  # b t p 3
+        way, c = check_way(said.trajectory), self.config
+        moments = range(max(said.frames, 1)) if c.pace else range(1)
+        told = torch.stack([onward(way, c.pace * max(i - 1, 0)) for i in moments], dim=1)  # b t p 3
         if c.horizon:
             told = told[:, :, : c.horizon]
         out = self.down(self.read(told.flatten(2) / c.scale))
         return out.transpose(1, 2)[:, :, None, :, None, None]
 
 
+def check_way(way: Tensor) -> Tensor:
+    """The same trajectories `b 64 3`.
+
+    Raises:
+        BadInput: another number of points, or points that are not finite.
+    """
+    if way.ndim != 3 or way.shape[1:] != (POINTS, 3) or not bool(torch.isfinite(way).all()):
+        raise BadInput(
+            f"A trajectory is {POINTS} points (ahead, to the left, up; metres), one every {STEP:g} s, all finite: b {POINTS} 3; got "
+            f"{tuple(way.shape)}."
+        )
+    return way
+
+
 def onward(way: Tensor, seconds: float) -> Tensor:
-    """What is left of trajectories `b p 3` after some time, as the vehicle sees it from where it is by then.
+    """What is left of trajectories `b p 3` after some time, as the vehicle sees it from where it is by then; see `stand`."""
+    if seconds <= 0:
+        return way
+    p, at = way.shape[1], seconds / STEP
+    here, turn = stand(way, seconds)
+    rest = places(way, at + 1 + torch.arange(p, device=way.device, dtype=way.dtype)) - here[:, None]
+    cos, sin = turn.cos()[:, None], turn.sin()[:, None]
+    x, y, z = rest.unbind(-1)
+    return torch.stack([cos * x + sin * y, cos * y - sin * x, z], dim=-1)
+
+
+def stand(way: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
+    """Where the vehicle is after some time on trajectories `b p 3`, and how far it has turned to the left: `b 3`, `b`.
 
     The place lies on straight lines between points, the heading is that of the motion there (a car's rear axle goes where it points), and
     beyond the last point the last step goes on. A vehicle that stands still keeps the axes it had.
     """
     if seconds <= 0:
-        return way
-    b, p, _ = way.shape
-    whole = torch.cat([way.new_zeros(b, 1, 3), way], dim=1)
-    end, last = whole[:, -1:], whole[:, -1:] - whole[:, -2:-1]
+        return way.new_zeros(len(way), 3), way.new_zeros(len(way))
     at = seconds / STEP
-    more = int(at) + 2
-    whole = torch.cat([whole, end + last * torch.arange(1, more + 1, device=way.device, dtype=way.dtype)[None, :, None]], dim=1)
-
-    def place(index: Tensor | float) -> Tensor:
-        index = torch.as_tensor(index, device=way.device, dtype=way.dtype).clamp(min=0).reshape(-1)
-        low = index.floor().long()
-        share = (index - low)[None, :, None]
-        return whole[:, low] * (1 - share) + whole[:, low + 1] * share
-
-    here = place(at)
-    along = (place(at + 1) - place(at - 1))[:, 0]
+    here = places(way, at)[:, 0]
+    along = (places(way, at + 1) - places(way, at - 1))[:, 0]
     moved = torch.linalg.vector_norm(along[:, :2], dim=-1) > 1e-3
-    turn = torch.where(moved, torch.atan2(along[:, 1], along[:, 0]), torch.zeros_like(along[:, 0]))
-    rest = place(at + 1 + torch.arange(p, device=way.device, dtype=way.dtype)) - here
-    cos, sin = turn.cos()[:, None], turn.sin()[:, None]
-    x, y, z = rest.unbind(-1)
-    return torch.stack([cos * x + sin * y, cos * y - sin * x, z], dim=-1)
+    return here, torch.where(moved, torch.atan2(along[:, 1], along[:, 0]), torch.zeros_like(along[:, 0]))
+
+
+def places(way: Tensor, points: Tensor | float) -> Tensor:
+    """Trajectories `b p 3`, from their start (0) on, at fractions of a point: `b n 3`. Beyond the end the last step goes on."""
+    index = torch.as_tensor(points, device=way.device, dtype=way.dtype).clamp(min=0).reshape(-1)
+    whole = torch.cat([way.new_zeros(len(way), 1, 3), way], dim=1)
+    more = max(int(index.max()) + 2 - way.shape[1], 1)
+    end, last = whole[:, -1:], whole[:, -1:] - whole[:, -2:-1]
+    whole = torch.cat([whole, end + last * torch.arange(1, more + 1, device=way.device, dtype=way.dtype)[None, :, None]], dim=1)
+    low = index.floor().long()
+    share = (index - low)[None, :, None]
+    return whole[:, low] * (1 - share) + whole[:, low + 1] * share

@@ -87,7 +87,7 @@ class Entry:
         actions: float32 `length a`.
         contact: float32 `length`, above 0 where something is touched, when the recorder knew.
         cameras: one a view, in pixels of the frames that come out.
-        trajectory: float32 `length 64 3`, see `Batch`.
+        trajectory: float32 `length 64 3`, see `Batch`; ego: where the vehicle is, `length 4 4` (ahead, left, up), in the cameras' world.
         view_texts: a sentence for each view.
     """
 
@@ -99,6 +99,7 @@ class Entry:
     contact: np.ndarray | None = None
     cameras: tuple[Camera, ...] = ()
     trajectory: np.ndarray | None = None
+    ego: np.ndarray | None = None
     view_texts: tuple[str, ...] = ()
 
 

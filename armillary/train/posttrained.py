@@ -17,24 +17,28 @@ from armillary.conditioning import (
     ActionCondition,
     CameraCondition,
     Condition,
+    RaysCondition,
     TextCondition,
     TrajectoryCondition,
     ViewsCondition,
 )
 from armillary.conditioning.action import embodiments
 from armillary.conditioning.camera import check_rigid, motions
+from armillary.conditioning.rays import ego_motions
 from armillary.data.base import Dataset, Encoded
 from armillary.errors import BadInput, lookup
 from armillary.nn.lora import Base
+from armillary.progress import say
 from armillary.rollout.posttrained import Posttrained, adapt, is_posttrained, save, with_actions, with_text
 from armillary.train.models import relative_name
-from armillary.types import ActionSpec, Batch
+from armillary.types import ActionSpec, Batch, Camera
 from armillary.worlds import World
 from armillary.worlds.autoregressive.world import AutoregressiveWorld
 from armillary.worlds.diffusion.dit import DiTConfig
 
 SAME_RATE = 0.01  # relative difference of frame rates that is none
 SILENT = 0.1
+SAME_RIG = 0.02  # metres, entries of a rotation, shares of a lens: cameras of drives that differ by less are mounted alike
 SAMPLED = 256  # windows that a camera's usual motion is taken from
 
 
@@ -294,8 +298,39 @@ def add_driving(world: World, data: Any) -> Added:
         )
     names = tuple(getattr(getattr(getattr(data, "config", None), "source", None), "views", ()))
     pace = world.tokenizer.temporal / data.fps
-    way = TrajectoryCondition(dim=32, hidden=128, scale=10.0, horizon=min(64, round(20 * pace)), pace=pace, dropout=0.2)
-    return Added(world, {"views": ViewsCondition(data.views, names), "trajectory": way})
+    return Added(world, {"views": ViewsCondition(data.views, names), "trajectory": way_of(world, data, pace)})
+
+
+def way_of(world: World, data: Any, pace: float) -> Condition:
+    """The vehicle's way as the motion of each camera's rays where all drives have one rig, else as the numbers of the trajectory."""
+    entries = getattr(data, "source", data).entries
+    plain = TrajectoryCondition(dim=32, hidden=128, scale=10.0, horizon=min(64, round(20 * pace)), pace=pace, dropout=0.2)
+    if any(e.ego is None for e in entries):
+        return plain
+    rigs = np.stack([[np.linalg.inv(e.ego[0]) @ c.pose.reshape(-1, 4, 4)[0] for c in e.cameras] for e in entries])
+    lenses = np.stack([[_lens(c) for c in e.cameras] for e in entries])
+    if np.abs(rigs - rigs[0]).max() > SAME_RIG or np.abs(lenses / lenses[0] - 1).max() > SAME_RIG:
+        say("The cameras of these drives differ in where they are mounted or in their lenses: the way is told as numbers.")
+        return plain
+    batch = data.batch(0, min(SAMPLED, max(8, len(data))), 0)
+    motion = ego_motions(batch.trajectory, pace, 8)[:, 1:]
+    turn = torch.atan2(motion[..., 1, 0], motion[..., 0, 0])
+    usual = [float(x.square().mean().sqrt()) for x in (turn, torch.linalg.vector_norm(motion[..., :3, 3], dim=-1))]
+    return RaysCondition(
+        rig=tuple(tuple(round(float(x), 6) for x in rig[:3].flat) for rig in rigs[0]),
+        lens=tuple(tuple(round(float(x), 4) for x in lens) for lens in lenses[0]),
+        size=world.tokenizer.size,
+        spatial=world.tokenizer.spatial,
+        pace=pace,
+        turn=round(max(usual[0], 1e-3), 6),
+        shift=round(max(usual[1], 1e-3), 6),
+        dropout=0.2,
+    )
+
+
+def _lens(camera: Camera) -> tuple[float, ...]:
+    k = camera.intrinsics.reshape(-1, 3, 3)[0]
+    return k[0, 0], k[1, 1], k[0, 2], k[1, 2]
 
 
 TASKS: dict[str, Callable[[World, Any], Added]] = {

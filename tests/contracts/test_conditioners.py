@@ -13,6 +13,7 @@ from armillary.conditioning import (
     ActionCondition,
     CameraCondition,
     FramesCondition,
+    RaysCondition,
     TextCondition,
     TrajectoryCondition,
     ViewsCondition,
@@ -33,6 +34,7 @@ EXAMPLES = {
     "camera": CameraCondition((64, 64), shift=0.1, turn=0.1, lens=(60.0, 60.0, 32.0, 32.0), hidden=8),
     "views": ViewsCondition(1),
     "trajectory": TrajectoryCondition(hidden=8, scale=10.0, pace=0.1),
+    "rays": RaysCondition(((0, 0, 1, 1.5, -1, 0, 0, 0, 0, -1, 0, 1.2),), ((60, 60, 32, 32),), (64, 64), hidden=8),
 }
 CAUSAL_DIT = DiTConfig(
     24, 1, 2, lora=8, patch=1, given=False, padding=False, absolute=False, base_fps=0.0, causal=True, window=3
@@ -78,6 +80,7 @@ SAID = {
     "camera": Conditioning(poses=path(4)),
     "views": Conditioning(),
     "trajectory": Conditioning(trajectory=draw(2, 64, 3, seed=8)),
+    "rays": Conditioning(trajectory=draw(2, 64, 3, seed=8)),
 }
 OTHERS = {
     "text": Conditioning(context=draw(2, 5, 6, seed=6)),
@@ -86,6 +89,7 @@ OTHERS = {
     "camera": Conditioning(poses=path(4, -0.1)),
     "views": Conditioning(),
     "trajectory": Conditioning(trajectory=draw(2, 64, 3, seed=9)),
+    "rays": Conditioning(trajectory=draw(2, 64, 3, seed=9)),
 }
 MAPS = draw(2, 3, 3, 8, 8, seed=5)
 BATCH = Batch(latents=draw(2, 4, 4, 8, 8), actions=draw(2, 4, 2, seed=3), context=draw(2, 5, 6, seed=4), poses=path(4))

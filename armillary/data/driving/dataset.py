@@ -162,6 +162,7 @@ def _recorded(root: Path, config: DrivingConfig) -> tuple[list[Drive], list[str]
             actions=np.asarray(episode.actions, np.float32),
             cameras=tuple(_seen(views[v], config.size) for v in config.views),
             trajectory=trajectories(ego, source.fps),
+            ego=ego,
             view_texts=tuple(said.get(v, "") for v in config.views) if said else (),
         )
 

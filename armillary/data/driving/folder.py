@@ -95,6 +95,7 @@ def read_drive(folder: Path, root: Path, views: tuple[str, ...], size: tuple[int
         actions=actions,
         cameras=tuple(cameras),
         trajectory=way,
+        ego=ego,
         view_texts=sentences if any(sentences) else (),
     )
     return Drive(entry, fps, spec, read, files | {folder / "drive.json": "", folder / "motion.safetensors": ""})
