@@ -1,6 +1,6 @@
 """Is a training on meaningless actions caught? Actions of a dataset replaced by noise, then `armillary posttrain action` as ever.
 
-    python benchmarks/posttrain/blind.py --data EPISODES --held HELD --base runs/watch/model [--steps 600] [--episodes 80] [--save]
+    python benchmarks/posttrain/blind.py --data EPISODES --held HELD --base runs/watch/model [--steps 2500] [--episodes 400] [--save]
 
 The world learns from episodes whose actions were drawn anew, evenly within their bounds, and is then judged twice by the gate: by the
 verb itself, on held-out episodes of the same kind (by a probe, for no simulator did what these actions say), and by `armillary eval
@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="recorded episodes with actions")
     parser.add_argument("--held", type=Path, required=True, help="others, of seeds that nobody trained on")
     parser.add_argument("--base", required=True, help="a world without actions")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--episodes", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--episodes", type=int, default=400)
     parser.add_argument("--work", type=Path, default=Path("runs/blind"))
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
