@@ -47,6 +47,9 @@ class Chain:
     def timed(self, name: str, stage: Callable[[], Any]) -> Any:
         began, spent = time.time(), _cpu()
         out = stage()
+        told = out[0] if isinstance(out, tuple) else out
+        if isinstance(told, dict) and told.get("finished") is False:
+            raise SystemExit("Stopped; the same command goes on.")
         if name not in self.seconds:
             self.seconds[name] = {"clock": round(time.time() - began, 1), "cpu": round(_cpu() - spent, 1)}
             write_json(self.work / "seconds.json", self.seconds)
