@@ -6,8 +6,8 @@
 Without `--data` both paint from words alone, on the scenes and prompts of `words.py`; right is what it calls right. With `--data` they go
 on from held-out frames, and PSNR to what followed is told beside. The teacher samples in its own number of steps and in few, always with
 the guidance that the student has folded in; all start from the same noise and walk by Euler steps, and PSNR to the teacher's own sample
-says how far a shortened one is from it. The teacher's stochastic way (`ancestral`) is a row of its
-own. Milliseconds are of the sample's latents, one row, one thread, CPU time, the arms in turn.
+says how far a shortened one is from it. The teacher's stochastic way (`ancestral`) is a row of its own.
+Milliseconds are of the sample's latents, one row, one thread, CPU time, the arms in turn.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ where the device has it, for the levels span five orders of magnitude; the netwo
                                                                     the published code's "2heun_edm" averages the estimates instead)
     res     two-step exponential Adams-Bashforth in -ln sigma       one call a step, second order: the published training-time solver
 
-    ancestral   a step to below the next level, and fresh noise up to it: what DDPM does (Ho et al. 2020). One call a step. What an early
-                step got wrong is drowned in noise and drawn anew, which is how a thing painted twice is noticed.
+    ancestral   a step to below the next level, and fresh noise up to it: what DDPM does (Ho et al. 2020). One call a step. Few steps
+                draw with too small a deviation (60 from 80 to .002: 9 % on a Gaussian).
 """
 
 from __future__ import annotations

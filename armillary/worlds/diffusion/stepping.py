@@ -249,8 +249,8 @@ class SteppingWorld(DiffusionWorld):
                 samples in any number of steps it knows, and has its own default.
             guidance: `cond + guidance * (cond - uncond)` over text; 0 is off.
             first_steps: evaluations of a frame that nothing precedes, 18 unless told (a distilled world: as `steps`).
-            solver: a line of `SOLVERS`; unless told, `ancestral` for a frame that nothing precedes (a thing is then less often painted
-                twice) and `euler` for the rest and for a distilled world.
+            solver: a line of `SOLVERS`; unless told, `ancestral` for a frame that nothing precedes (the number of things is then more
+                often right, docs/log.md) and `euler` for the rest and for a distilled world.
             level: how noisy the network is told its past is (its training covered 0 to `noise_max`).
 
         Raises:
