@@ -120,10 +120,12 @@ def instruction(
     cache: str = "",
     threads: int = 0,
 ) -> RunConfig:
-    """Frames from a sentence, which is read by the base's encoder or, where it reads none, by `hash`. Arguments as in `action`."""
+    """Frames from a sentence, which is read by the base's encoder or, where it reads none, by `hash`. A base that takes actions learns to
+    choose them. Arguments as in `action`."""
     world = open_base(start)
+    acts = world.action_spec is not None
     source = EpisodesConfig(
-        data, camera, window(world, longest), world.tokenizer.size, held_out, actions=False, said="instruction"
+        data, camera, window(world, longest), world.tokenizer.size, held_out, actions=acts, said="instruction"
     )
     made = run("instruction", source, world, start, lora=lora, steps=steps, batch=batch, cache=cache, threads=threads)
     assert isinstance(made.data, LatentsConfig)

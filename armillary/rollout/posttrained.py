@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from armillary import worlds
 from armillary.conditioning import CONDITIONERS, Attached, Condition, TextCondition
@@ -21,12 +21,15 @@ from armillary.errors import BadInput
 from armillary.nn import lora
 from armillary.presets import from_json
 from armillary.progress import say
+from armillary.rollout import acting
 from armillary.store import find_weights, load_folder, read_json, save_folder, write_json
-from armillary.types import ActionSpec, Conditioning
+from armillary.types import ActionSpec, Batch, Conditioning
 from armillary.worlds import World
 from armillary.worlds.adapters import targets_of
 from armillary.worlds.autoregressive.world import AutoregressiveWorld
 from armillary.worlds.base import Live, Setting
+from armillary.worlds.diffusion.actor import ActorConfig
+from armillary.worlds.diffusion.stepping import SteppingWorld
 
 FAMILY = "posttrained"
 BLIND = "-BLIND"  # how the verdict of a world ends that ignores what it was trained to follow
@@ -38,7 +41,9 @@ class Posttrained(Attached):
     Args:
         world: the base, with adapters on its layers where `adapters` is given.
         grown: names of parameters that the base's weights did not have.
-        whole: all weights are trained and saved; else adapters, conditions and what has grown.
+        whole: all weights are trained and saved; else adapters, conditions, the hand and what has grown.
+        acts: of a world that takes actions, a hand that chooses them as the sentence says (`acting.py`). To whoever uses the pair it is a
+            world without actions.
     """
 
     def __init__(
@@ -47,8 +52,14 @@ class Posttrained(Attached):
         conditions: Mapping[str, Condition],
         adapters: lora.LoraConfig | None = None,
         grown: Sequence[str] = (),
+        acts: ActorConfig | None = None,
     ) -> None:
         super().__init__(world, conditions)
+        self.acts = acts
+        self.hand = None
+        if acts is not None:
+            assert isinstance(world, SteppingWorld) and not conditions
+            self.hand = acting.hand_for(acts, world)
         self.worn, self.grown, self.whole = adapters, tuple(grown), adapters is None
         if not self.whole:
             own = lora.state(world)
@@ -62,11 +73,37 @@ class Posttrained(Attached):
         for config in self.configs.values():
             if isinstance(config, TextCondition) and not own.text:
                 return dataclasses.replace(own, text=config.encoder, text_dim=config.dim)
-        return own
+        return own if self.hand is None else dataclasses.replace(own, actions=None)
+
+    @property
+    def action_spec(self) -> Any:
+        """The attached condition's, or the world's own unless a hand of its own chooses."""
+        return None if self.hand is not None else super().action_spec
+
+    def forward(self, batch: Batch, rng: Generator, maps: Tensor | None = None) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """One training step's loss, the hand's with it."""
+        if self.hand is None:
+            return super().forward(batch, rng, maps)
+        return acting.learn(self.world, self.hand, batch, rng)
+
+    def extend(
+        self,
+        given: Tensor,
+        frames: int,
+        conditioning: Conditioning,
+        *,
+        generator: Generator,
+        maps: Tensor | None = None,
+        **sampling: Any,
+    ) -> Tensor:
+        """As `Attached.extend`; with a hand, of the sentence being carried out (`acting.carry_out`)."""
+        if self.hand is None:
+            return super().extend(given, frames, conditioning, generator=generator, maps=maps, **sampling)
+        return acting.carry_out(self.world, self.hand, given, frames, conditioning, generator=generator, **sampling)
 
     def live(self, given: Tensor, conditioning: Conditioning, **sampling: Any) -> Live:
         """As the world's own, with what is attached."""
-        if not self.configs:
+        if not self.configs and self.hand is None:
             return self.world.live(given, conditioning, **sampling)
         return Live(self, given, **sampling)  # type: ignore[arg-type]
 
@@ -77,10 +114,16 @@ class Posttrained(Attached):
         return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
 
 
-def adapt(world: World, rank: int, conditions: Mapping[str, Condition], grown: Sequence[str] = ()) -> Posttrained:
+def adapt(
+    world: World,
+    rank: int,
+    conditions: Mapping[str, Condition],
+    grown: Sequence[str] = (),
+    acts: ActorConfig | None = None,
+) -> Posttrained:
     """A world to be trained on: adapters of `rank` on its default layers and what is attached, or with rank 0 all of it."""
     config = lora.attach(world, rank, targets=targets_of(world)) if rank else None
-    return Posttrained(world, conditions, config, grown)
+    return Posttrained(world, conditions, config, grown, acts)
 
 
 def with_actions(world: World, spec: ActionSpec) -> tuple[World, tuple[str, ...]]:
@@ -113,7 +156,7 @@ def save(
     Args:
         base: the world this began from, as it will be found from here. tensors: another state of what is trained, an average say.
     """
-    config = {"world": pair.world.config, "conditions": pair.configs, "lora": pair.worn, "grown": pair.grown}
+    config = {"world": pair.world.config, "conditions": pair.configs, "lora": pair.worn, "grown": pair.grown, "acts": pair.acts}
     facts = {"setting": pair.world.setting, "base": base, **dict(extra or {})}
     return save_folder(folder, family=FAMILY, config=config, tensors=tensors or pair.trained(), extra=facts)
 
@@ -147,7 +190,8 @@ def load(folder: str | Path, dtype: torch.dtype | None = torch.float32) -> Postt
             world, _ = _grown(world, setting)
         world.setting = setting
         lora.put(world, adapters)
-    pair = Posttrained(world, _conditions(kept.path, told["conditions"]), adapters, told["grown"])
+    acts = from_json(ActorConfig, told["acts"]) if told.get("acts") else None
+    pair = Posttrained(world, _conditions(kept.path, told["conditions"]), adapters, told["grown"], acts)
     own = pair.trained()
     wrong = sorted(own.keys() ^ kept.tensors.keys()) + sorted(
         k for k in own.keys() & kept.tensors.keys() if own[k].shape != kept.tensors[k].shape

@@ -34,7 +34,9 @@ from armillary.train.models import relative_name
 from armillary.types import ActionSpec, Batch, Camera
 from armillary.worlds import World
 from armillary.worlds.autoregressive.world import AutoregressiveWorld
+from armillary.worlds.diffusion.actor import ActorConfig
 from armillary.worlds.diffusion.dit import DiTConfig
+from armillary.worlds.diffusion.stepping import SteppingWorld
 
 SAME_RATE = 0.01  # relative difference of frame rates that is none
 SILENT = 0.1
@@ -43,11 +45,12 @@ SAMPLED = 256  # windows that a camera's usual motion is taken from
 
 
 class Added(NamedTuple):
-    """What a task adds to a world: the world (an autoregressive one may have grown), conditions by name, names of new parameters."""
+    """What a task adds: the world (an autoregressive one may have grown), conditions by name, names of new parameters, a hand."""
 
     world: World
     conditions: dict[str, Condition]
     grown: tuple[str, ...] = ()
+    acts: ActorConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class PosttrainRun:
         check_fit(world, self.start, data)
         added = lookup(TASKS, self.task, "task")(world, data)
         added.world.setting = dataclasses.replace(added.world.setting, tokenizer=data.ref)
-        return Posttraining(adapt(added.world, self.lora, added.conditions, added.grown), world.sha256)
+        return Posttraining(adapt(added.world, self.lora, added.conditions, added.grown, added.acts), world.sha256)
 
     def at(self, model: nn.Module, done: float) -> None:
         """Raise the share of pushed-forward steps, as `WorldRun` does."""
@@ -105,7 +108,7 @@ class PosttrainRun:
             pair.world.setting = dataclasses.replace(
                 before, tokenizer=dataclasses.replace(ref, name=relative_name(ref.name, folder))
             )
-            if pair.whole and not pair.configs:
+            if pair.whole and not pair.configs and pair.acts is None:
                 plain = None if own is None else {name.removeprefix("world."): value for name, value in own.items()}
                 worlds.save(pair.world, folder, plain, {"base": base, **facts})
             else:
@@ -187,7 +190,7 @@ def check_fit(world: World, name: str, data: Any) -> None:
 def check_actions(world: World, name: str, spec: ActionSpec | None) -> None:
     """Raises BadInput: no actions, or others than the base's; both sides are named."""
     if spec is None or not spec.dim:
-        raise BadInput("The data hold no actions; action post-training wants some for every frame.")
+        raise BadInput("The data hold no actions; one for every frame is wanted.")
     own = world.action_spec
     if own is None:
         if abs(spec.rate - world.setting.fps) > SAME_RATE * world.setting.fps:
@@ -263,12 +266,18 @@ def check_poses(data: Any) -> None:
 
 
 def add_instruction(world: World, data: Any) -> Added:
-    """Sentences: by the base's cross-attention where it reads the same text, else grown (autoregressive) or pooled (diffusion)."""
+    """Sentences: by the base's cross-attention where it reads the same text, else grown (autoregressive) or pooled (diffusion).
+
+    A live base that takes actions gets a hand that chooses them as the sentence says.
+    """
     if world.action_spec is not None:
-        raise BadInput(
-            f"World {world.name!r} wants actions ({', '.join(world.action_spec.names)}) for every frame, and an instruction stands for "
-            "them; a base that only watches would work (data.source.actions=false when it is trained)."
-        )
+        if not isinstance(world, SteppingWorld) or not world.setting.text:
+            raise BadInput(
+                f"World {world.name!r} wants actions ({', '.join(world.action_spec.names)}) for every frame. A live world that reads text "
+                "learns to choose them as the sentence says; of others a base that only watches would work (data.source.actions=false "
+                "when it is trained)."
+            )
+        check_actions(world, world.name, data.spec)
     missing = [e.key for e in getattr(data, "source", data).entries if not any(t.strip() for t in e.texts)]
     if missing:
         raise BadInput(
@@ -277,7 +286,7 @@ def add_instruction(world: World, data: Any) -> Added:
     if world.setting.text:
         if (world.setting.text, world.setting.text_dim) != (data.text, data.text_dim):
             raise BadInput(f"World {world.name!r} reads text encoder {world.setting.text!r}; the data carry {data.text!r}.")
-        return Added(world, {})
+        return Added(world, {}, acts=ActorConfig() if world.action_spec is not None else None)
     if isinstance(world, AutoregressiveWorld):
         made, grown = with_text(world, data.text, data.text_dim)
         return Added(made, {}, grown)

@@ -102,10 +102,7 @@ def camera(chain: Chain) -> tuple[str, Path]:
 def instruction(chain: Chain) -> tuple[str, Path]:
     data = chain.record("told", "tabletop", 1800, 33, 5000, policy="expert")
     held = chain.record("held", "tabletop", 40, 33, UNSEEN, policy="expert")
-    # Which thing is meant, and where it lies, is asked of the words at both levels.
-    words = 'model.overrides=["network.coarse_mixers=3","network.fine_mixers=1"]'
-    base = chain.base("unet-tabletop-watch", data, 3000, ("data.text=hash", words))
-    return chain.posttrained(posttrain_instruction, data, base, 8000), held
+    return chain.posttrained(posttrain_instruction, data, "tabletop", 3000), held
 
 
 def driving(chain: Chain) -> tuple[str, Path]:
@@ -113,7 +110,7 @@ def driving(chain: Chain) -> tuple[str, Path]:
     data = chain.record("drives", "driving", 200, 33, 0, **more)
     held = chain.record("held", "driving", 24, 33, UNSEEN, **more)
     base = chain.base("unet-driving", data, 2500, tokenizer="frame-c8-tabletop")
-    return chain.posttrained(posttrain_driving, data, base, 2500, batch=8), held
+    return chain.posttrained(posttrain_driving, data, base, 6000, batch=8), held
 
 
 def bridge(chain: Chain, folder: Path) -> tuple[str, Path]:

@@ -31,7 +31,8 @@ AR = AutoregressiveConfig(TransformerConfig(vocab=0, dim=32, layers=1, heads=2, 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Episodes of a square that goes where it is sent, seen by a camera that turns; bases `unet`, `told` (with text) and `ar`."""
+    """Episodes of a square that goes where it is sent, seen by a camera that turns; bases `unet`, `told` (with text), `acts` (with text and
+    actions) and `ar`."""
     root = tmp_path_factory.mktemp("posttrain")
     with LeRobotWriter(root / "data", 10.0, SPEC, ("front",)) as writer:
         for i in range(6):
@@ -66,12 +67,14 @@ def folder(tmp_path_factory):
     for key, config, tokenizer, told in (
         ("unet", UNET, "frame", ""),
         ("told", UNET, "frame", "hash"),
+        ("acts", UNET, "frame", "hash"),
         ("ar", AR, "video", ""),
     ):
         held = tokenizers.load(root / tokenizer)
         c = held.config
         ref = worlds.TokenizerRef(f"../{tokenizer}", held.sha256, held.temporal, held.spatial, c.channels, held.vocab, (64, 64))
-        world = worlds.build(config, worlds.Setting(ref, None, told, width if told else 0, 10.0))
+        spec = SPEC if key == "acts" else None
+        world = worlds.build(config, worlds.Setting(ref, spec, told, width if told else 0, 10.0))
         with torch.no_grad():
             for parameter in world.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter))
@@ -82,7 +85,9 @@ def folder(tmp_path_factory):
 def run(folder, base, task, lora=0, **source):
     tokenizer = "video" if base == "ar" else "frame"
     frames = 5
-    episodes = EpisodesConfig(str(folder / "data"), frames=frames, held_out=0.3, actions=task == "action", **source)
+    episodes = EpisodesConfig(
+        str(folder / "data"), frames=frames, held_out=0.3, actions=task == "action" or base == "acts", **source
+    )
     texts = "hash" if task == "instruction" or base == "told" else ""
     data = LatentsConfig(episodes, str(folder / tokenizer), texts, cache=str(folder / "cache"))
     return RunConfig(
@@ -167,6 +172,27 @@ def test_untrained_it_is_the_base_trained_it_comes_back_from_its_folder(folder, 
         assert live.more(1, one, torch.Generator().manual_seed(0)).shape[-3] == 1
 
 
+@pytest.mark.parametrize("lora", [0, 2])
+def test_a_world_that_takes_actions_gets_a_hand_that_chooses_them(folder, tmp_path, lora):
+    config = run(folder, "acts", "instruction", lora)
+    torch.manual_seed(0)
+    pair, bare = config.model.build(config.data.build("train")).pair, open_base(str(folder / "acts"))
+    spoken = Conditioning(actions=torch.rand(1, 2, 2), context=said(pair).context)
+    assert torch.equal(frames_of(pair.world.eval(), spoken), frames_of(bare, spoken)), "the world is the base at the beginning"
+
+    result = train(config, tmp_path / "run", progress=False)
+    assert {"hand", "error"} <= result.metrics.keys()
+    made = open_world(result.model)
+    assert isinstance(made, Posttrained) and made.hand is not None and made.action_spec is None
+    assert made.world.action_spec is not None and made.setting.text == "hash"
+    assert not torch.equal(made.hand.enter.weight, pair.hand.enter.weight), "the hand that was trained came back"
+    frames = np.full((2, 64, 64, 3), 120, np.uint8)
+    dreamer = Dreamer(result.model)
+    assert dreamer.dream(frames, 3, prompt="push").shape == (3, 64, 64, 3)
+    with pytest.raises(BadInput, match="moves its hand itself"):
+        dreamer.dream(frames, 2, prompt="push", actions=np.ones((2, 2), np.float32))
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(folder, tmp_path):
     config = dataclasses.replace(run(folder, "unet", "action", 2), steps=4)
     whole = train(config, tmp_path / "whole", progress=False)
@@ -222,6 +248,8 @@ def test_what_does_not_fit_is_named(folder):
         add_camera(acting, data)
     with pytest.raises(BadInput, match="no channels port"):
         add_camera(open_base(str(folder / "ar")), data)
+    with pytest.raises(BadInput, match=r"wants actions .* A live world that reads text learns to choose them"):
+        add_instruction(acting, data)
     data.entries[1] = dataclasses.replace(data.entries[1], texts=())
     data.text, data.text_dim = "hash", text.load("hash").dim
     with pytest.raises(BadInput, match="1 episodes have no instruction"):

@@ -122,7 +122,7 @@ def test_enough_is_held_out_and_not_too_much(count):
         ("action", "base", {"spec": dataclasses.replace(SPEC, rate=5.0), "fps": 5.0}, "dreams 10 frames a second; the data have 5"),
         ("camera", "base", {}, "does not say where its camera was"),
         ("instruction", "base", {"said": ""}, "5 episodes|episodes have no instruction"),
-        ("instruction", "acts", {}, "an instruction stands for"),
+        ("instruction", "acts", {}, "A live world that reads text learns to choose them"),
     ],
 )  # fmt: skip
 def test_data_that_do_not_fit_are_refused_before_anything_is_trained(folder, tmp_path, capsys, task, base, changes, words):

@@ -232,19 +232,33 @@ class DiffusionWorld(World):
 
         The spec's mean and standard deviation normalise; a spec without them maps `[low, high]` to `[-1, 1]`.
         """
-        spec = self.action_spec
-        if actions is None or spec is None:
+        if actions is None or self.action_spec is None:
             return None
-        low, high = torch.tensor(spec.low).to(actions), torch.tensor(spec.high).to(actions)
+        centre, spread = self._action_units(actions)
+        whole = actions.shape[1] // self.tokenizer.temporal
+        scaled = (actions[:, : whole * self.tokenizer.temporal] - centre) / spread
+        return scaled.reshape(len(actions), whole, self.action_width)  # which may be of no action at all
+
+    def unfolded_actions(self, folded: Tensor) -> Tensor:
+        """What `folded_actions` made, `b t (k a)`, as raw actions `b (t k) a` within the spec's bounds."""
+        spec = self.action_spec
+        assert spec is not None
+        centre, spread = self._action_units(folded)
+        raw = folded.reshape(len(folded), -1, spec.dim) * spread + centre
+        return torch.minimum(torch.maximum(raw, torch.tensor(spec.low).to(raw)), torch.tensor(spec.high).to(raw))
+
+    def _action_units(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """What raw actions are counted from and in, `a` each."""
+        spec = self.action_spec
+        assert spec is not None
+        low, high = torch.tensor(spec.low).to(like), torch.tensor(spec.high).to(like)
         if spec.mean and spec.std:
-            centre, spread = torch.tensor(spec.mean).to(actions), torch.tensor(spec.std).to(actions)
+            centre, spread = torch.tensor(spec.mean).to(like), torch.tensor(spec.std).to(like)
         elif bool(torch.isfinite(low).all() and torch.isfinite(high).all() and (high > low).all()):
             centre, spread = (low + high) / 2, (high - low) / 2
         else:
             centre, spread = torch.zeros_like(low), torch.ones_like(low)
-        whole = actions.shape[1] // self.tokenizer.temporal
-        scaled = (actions[:, : whole * self.tokenizer.temporal] - centre) / spread.clamp(min=1e-6)
-        return scaled.reshape(len(actions), whole, self.action_width)  # which may be of no action at all
+        return centre, spread.clamp(min=1e-6)
 
     def _fps(self, fps: Tensor | None, b: int, like: Tensor) -> Tensor:
         return like.new_full((b,), self.setting.fps) if fps is None else fps

@@ -136,7 +136,10 @@ class SteppingWorld(DiffusionWorld):
         Returns:
             loss; `{"error": share of a typical change's variance left unexplained}`.
         """
-        asked = self.ask(batch, rng, ports)
+        return self.graded(self.ask(batch, rng, ports))
+
+    def graded(self, asked: Asked) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What `forward` returns, of what `ask` asked."""
         denoised = self.answer(asked.noisy(asked.sigma), asked.sigma, asked)
         loss, error = self.objective.loss(asked.clean, denoised, asked.sigma, asked.weight)
         return loss, {"error": error.mean()}

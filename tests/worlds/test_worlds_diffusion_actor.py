@@ -1,0 +1,88 @@
+"""The hand of a world that acts: a mixture of Gaussians over actions, read off frames and words."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+
+from armillary.worlds.diffusion.actor import Actor, ActorConfig, drawn, surprise
+
+SMALL = ActorConfig(width=16, blocks=1, heads=2, dim=32, maps=8, modes=3)
+
+
+def answer(rng, b=5, m=3, a=2):
+    weights = torch.randn(b, m, generator=rng).log_softmax(1)
+    return weights, torch.randn(b, m, a, generator=rng), 0.5 * torch.randn(b, m, a, generator=rng)
+
+
+def test_surprise_is_minus_the_log_density_of_the_mixture():
+    rng = torch.Generator().manual_seed(0)
+    weights, mean, deviation = answer(rng)
+    action = torch.randn(5, 2, generator=rng)
+    peer = MixtureSameFamily(Categorical(logits=weights), Independent(Normal(mean, deviation.exp()), 1))
+    torch.testing.assert_close(surprise((weights, mean, deviation), action), -peer.log_prob(action))
+
+
+def test_draws_have_the_mixtures_mean_and_spread_and_come_again_with_the_seed():
+    rng = torch.Generator().manual_seed(1)
+    one = answer(rng, b=1)
+    many = tuple(x.expand(40_000, *x.shape[1:]) for x in one)
+    draws = drawn(many, torch.Generator().manual_seed(2))
+    weights, mean, deviation = one[0][0].exp()[:, None], one[1][0], one[2][0].exp()
+    middle = (weights * mean).sum(0)
+    variance = (weights * (deviation**2 + mean**2)).sum(0) - middle**2
+    torch.testing.assert_close(draws.mean(0), middle, atol=0.03, rtol=0)
+    torch.testing.assert_close(draws.var(0), variance, atol=0.0, rtol=0.05)
+    assert torch.equal(draws, drawn(many, torch.Generator().manual_seed(2)))
+
+
+def test_without_spread_it_is_the_middle_of_the_likeliest_mode_whatever_the_seed():
+    weights, mean, deviation = answer(torch.Generator().manual_seed(3))
+    for seed in range(3):
+        made = drawn((weights, mean, deviation), torch.Generator().manual_seed(seed), 0.0)
+        assert torch.equal(made, mean[torch.arange(5), weights.argmax(1)])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 10)])
+def test_any_size_of_frame_and_frames_that_are_not_there_say_nothing(size):
+    torch.manual_seed(0)
+    actor = Actor(SMALL, channels=4, past=3, action_dim=6, text_dim=5)
+    past, given = torch.randn(2, 3, 4, *size), torch.tensor([[0.0, 1, 1], [1, 1, 1]])
+    context, mask = torch.randn(2, 7, 5), torch.arange(7)[None] < torch.tensor([[4], [7]])
+    weights, mean, deviation = actor(past, given, torch.zeros(2), context, mask)
+    assert weights.shape == (2, 3) and mean.shape == deviation.shape == (2, 3, 6)
+    torch.testing.assert_close(weights.exp().sum(1), torch.ones(2))
+    changed, other = past.clone(), context.clone()
+    changed[0, 0], other[0, 4:] = 9.0, 9.0
+    for a, b in zip((weights, mean, deviation), actor(changed, given, torch.zeros(2), other, mask)):
+        torch.testing.assert_close(a, b)
+
+
+def test_it_learns_to_go_where_the_word_says():
+    """Two things lie anywhere; one of two words is said; the hand in the middle has to go to the thing that it means."""
+    torch.manual_seed(0)
+    actor = Actor(SMALL, channels=2, past=1, action_dim=2, text_dim=4)
+    optimiser = torch.optim.Adam(actor.parameters(), lr=5e-3)
+    words, rng = torch.eye(4)[:2], torch.Generator().manual_seed(0)
+
+    def scenes(b):
+        at = torch.randint(0, 8, (b, 2, 2), generator=rng)
+        past, rows = torch.zeros(b, 1, 2, 8, 8), torch.arange(b)
+        for k in range(2):
+            past[rows, 0, k, at[:, k, 0], at[:, k, 1]] = 3.0
+        which = torch.randint(0, 2, (b,), generator=rng)
+        return past, words[which][:, None], (at[rows, which] - 3.5) / 3.5
+
+    for _ in range(150):
+        past, context, wanted = scenes(64)
+        loss = surprise(actor(past, torch.ones(64, 1), torch.zeros(64), context), wanted).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    past, context, wanted = scenes(200)
+    with torch.no_grad():
+        made = drawn(actor(past, torch.ones(200, 1), torch.zeros(200), context), rng, 0.0)
+        deaf = drawn(actor(past, torch.ones(200, 1), torch.zeros(200), context.flip(-1).roll(2, -1)), rng, 0.0)
+    off, other = (made - wanted).norm(dim=1), (deaf - wanted).norm(dim=1)
+    assert off.median() < 0.25 < 0.5 < other.median()
