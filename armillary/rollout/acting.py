@@ -18,8 +18,11 @@ MORE = 3  # windows that only the hand learns from, for each that the world lear
 
 
 def hand_for(config: ActorConfig, world: SteppingWorld) -> Actor:
-    """A hand that sees what the world sees and commands what it takes."""
-    return Actor(config, world.tokenizer.channels, len(world.seen), world.action_width, world.setting.text_dim)
+    """A hand that sees the newest frame and commands what the world takes.
+
+    The newest alone: from more it reads where it was going and goes on there, whatever it is told (the copycat problem, Wen et al. 2020).
+    """
+    return Actor(config, world.tokenizer.channels, 1, world.action_width, world.setting.text_dim)
 
 
 def learn(world: SteppingWorld, hand: Actor, batch: Batch, rng: Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -30,7 +33,7 @@ def learn(world: SteppingWorld, hand: Actor, batch: Batch, rng: Generator) -> tu
     asked = world.ask(batch, rng)
     loss, metrics = world.graded(asked)
     windows = [asked.told] + [world.ask(batch, rng, unroll_prob=0.0).told for _ in range(MORE)]
-    cost = torch.cat([surprise(_answer(world, hand, w), w.action) for w in windows])
+    cost = torch.cat([surprise(_answer(hand, w), w.action) for w in windows])
     there = torch.cat([w.has_action for w in windows])
     surprised = (cost * there).sum() / there.sum().clamp(min=1)
     return loss + surprised, {**metrics, "hand": surprised.detach()}
@@ -74,16 +77,12 @@ def carry_out(
     return torch.cat(dreamed, dim=2) if dreamed else given[:, :, :0]
 
 
-def _answer(world: SteppingWorld, hand: Actor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-    return hand(window.past[:, world.seen], window.given[:, world.seen], window.level, window.context, window.context_mask)
+def _answer(hand: Actor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+    return hand(window.past[:, -1:], window.given[:, -1:], window.level, window.context, window.context_mask)
 
 
 def _look(world: SteppingWorld, hand: Actor, latents: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor, Tensor]:
     """What the hand answers after `latents`, `b c t h w` of the tokenizer, at least one of them."""
-    seen = world.normalise(latents[:, :, -world.config.reach :]).transpose(1, 2)
-    room = world.config.reach - seen.shape[1]
-    past = torch.cat([seen.new_zeros(len(seen), room, *seen.shape[2:]), seen], dim=1)
-    given = torch.cat([seen.new_zeros(len(seen), room), seen.new_ones(len(seen), seen.shape[1])], dim=1)
-    return hand(
-        past[:, world.seen], given[:, world.seen], seen.new_zeros(len(seen)), conditioning.context, conditioning.context_mask
-    )
+    seen = world.normalise(latents[:, :, -1:]).transpose(1, 2)
+    there = seen.new_ones(len(seen), 1)
+    return hand(seen, there, seen.new_zeros(len(seen)), conditioning.context, conditioning.context_mask)

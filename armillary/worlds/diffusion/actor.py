@@ -1,12 +1,12 @@
-"""A hand for a world that takes actions: what it does next, read off the frames so far and a sentence.
+"""A hand for a world that takes actions: what it does next, read off frames and a sentence.
 
 With it such a world carries out an instruction by itself. What is uncertain of the future, when and where the hand moves, is drawn in
 the few numbers of an action, and the world dreams what that one action leads to. A world that is asked for the next frame from the
 sentence alone has to answer the mean of all that the hand might do, and in a few frames hand and things dissolve in it.
 
-The network sees what the world sees (`stepping.Window`): convolutions and attention at the latent's own grid, then for each of its
-maps where in the picture it is strongest (spatial softmax, Levine et al. 2016), because what a hand does next is a matter of places. It
-answers a mixture of Gaussians, so that going left or right around a thing does not become going straight at it.
+Convolutions and attention at the latent's own grid, then for each of some maps where in the picture it is strongest (spatial softmax,
+Levine et al. 2016), because what a hand does next is a matter of places. The network answers a mixture of Gaussians, so that going left
+or right around a thing does not become going straight at it.
 
     b batch   p past frame   c channel   a action (all that lead to one latent frame)   m mode
 """
