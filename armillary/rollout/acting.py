@@ -20,7 +20,7 @@ MORE = 3  # windows that only the hand learns from, for each that the world lear
 def hand_for(config: ActorConfig, world: SteppingWorld) -> Actor:
     """A hand that sees the newest frame and commands what the world takes.
 
-    The newest alone: from more it reads where it was going and goes on there, whatever it is told (the copycat problem, Wen et al. 2020).
+    The newest alone: from more it may read where it was going and go on there, whatever it is told (the copycat problem, Wen et al. 2020).
     """
     return Actor(config, world.tokenizer.channels, 1, world.action_width, world.setting.text_dim)
 
