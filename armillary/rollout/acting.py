@@ -22,7 +22,7 @@ def hand_for(config: ActorConfig, world: SteppingWorld) -> Actor:
 
     The newest alone: from more it may read where it was going and go on there, whatever it is told (the copycat problem, Wen et al. 2020).
     """
-    return Actor(config, world.tokenizer.channels, 1, world.action_width, world.setting.text_dim)
+    return Actor(config, world.tokenizer.channels, world.action_width, world.setting.text_dim)
 
 
 def learn(world: SteppingWorld, hand: Actor, batch: Batch, rng: Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -78,11 +78,10 @@ def carry_out(
 
 
 def _answer(hand: Actor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-    return hand(window.past[:, -1:], window.given[:, -1:], window.level, window.context, window.context_mask)
+    return hand(window.past[:, -1], window.level, window.context, window.context_mask)
 
 
 def _look(world: SteppingWorld, hand: Actor, latents: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor, Tensor]:
     """What the hand answers after `latents`, `b c t h w` of the tokenizer, at least one of them."""
-    seen = world.normalise(latents[:, :, -1:]).transpose(1, 2)
-    there = seen.new_ones(len(seen), 1)
-    return hand(seen, there, seen.new_zeros(len(seen)), conditioning.context, conditioning.context_mask)
+    frame = world.normalise(latents[:, :, -1])
+    return hand(frame, frame.new_zeros(len(frame)), conditioning.context, conditioning.context_mask)

@@ -55,7 +55,6 @@ class Posttrained(Attached):
         acts: ActorConfig | None = None,
     ) -> None:
         super().__init__(world, conditions)
-        self.acts = acts
         self.hand = None
         if acts is not None:
             assert isinstance(world, SteppingWorld) and not conditions
@@ -86,20 +85,11 @@ class Posttrained(Attached):
             return super().forward(batch, rng, maps)
         return acting.learn(self.world, self.hand, batch, rng)
 
-    def extend(
-        self,
-        given: Tensor,
-        frames: int,
-        conditioning: Conditioning,
-        *,
-        generator: Generator,
-        maps: Tensor | None = None,
-        **sampling: Any,
-    ) -> Tensor:
+    def extend(self, given: Tensor, frames: int, conditioning: Conditioning, **how: Any) -> Tensor:
         """As `Attached.extend`; with a hand, of the sentence being carried out (`acting.carry_out`)."""
         if self.hand is None:
-            return super().extend(given, frames, conditioning, generator=generator, maps=maps, **sampling)
-        return acting.carry_out(self.world, self.hand, given, frames, conditioning, generator=generator, **sampling)
+            return super().extend(given, frames, conditioning, **how)
+        return acting.carry_out(self.world, self.hand, given, frames, conditioning, **how)
 
     def live(self, given: Tensor, conditioning: Conditioning, **sampling: Any) -> Live:
         """As the world's own, with what is attached."""
@@ -156,7 +146,13 @@ def save(
     Args:
         base: the world this began from, as it will be found from here. tensors: another state of what is trained, an average say.
     """
-    config = {"world": pair.world.config, "conditions": pair.configs, "lora": pair.worn, "grown": pair.grown, "acts": pair.acts}
+    config = {
+        "world": pair.world.config,
+        "conditions": pair.configs,
+        "lora": pair.worn,
+        "grown": pair.grown,
+        "acts": pair.hand and pair.hand.config,
+    }
     facts = {"setting": pair.world.setting, "base": base, **dict(extra or {})}
     return save_folder(folder, family=FAMILY, config=config, tensors=tensors or pair.trained(), extra=facts)
 

@@ -108,7 +108,7 @@ class PosttrainRun:
             pair.world.setting = dataclasses.replace(
                 before, tokenizer=dataclasses.replace(ref, name=relative_name(ref.name, folder))
             )
-            if pair.whole and not pair.configs and pair.acts is None:
+            if pair.whole and not pair.configs and pair.hand is None:
                 plain = None if own is None else {name.removeprefix("world."): value for name, value in own.items()}
                 worlds.save(pair.world, folder, plain, {"base": base, **facts})
             else:

@@ -64,9 +64,9 @@ class Chain:
         )
         return out
 
-    def base(self, recipe: str, data: Path, steps: int, settings: tuple[str, ...] = (), **more: str) -> str:
+    def base(self, recipe: str, data: Path, steps: int, **more: str) -> str:
         out = self.work / recipe
-        told = (f"threads={self.threads}", *settings)
+        told = (f"threads={self.threads}",)
         result = self.timed(
             recipe,
             lambda: train(recipe, data=data, steps=self.many(steps, 4), out=out, set=told, **more),  # type: ignore[arg-type]

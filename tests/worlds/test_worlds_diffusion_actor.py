@@ -45,44 +45,44 @@ def test_without_spread_it_is_the_middle_of_the_likeliest_mode_whatever_the_seed
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 10)])
-def test_any_size_of_frame_and_frames_that_are_not_there_say_nothing(size):
+def test_any_size_of_frame_and_masked_words_say_nothing(size):
     torch.manual_seed(0)
-    actor = Actor(SMALL, channels=4, past=3, action_dim=6, text_dim=5)
-    past, given = torch.randn(2, 3, 4, *size), torch.tensor([[0.0, 1, 1], [1, 1, 1]])
-    context, mask = torch.randn(2, 7, 5), torch.arange(7)[None] < torch.tensor([[4], [7]])
-    weights, mean, deviation = actor(past, given, torch.zeros(2), context, mask)
+    actor = Actor(SMALL, channels=4, action_dim=6, text_dim=5)
+    frame, context = torch.randn(2, 4, *size), torch.randn(2, 7, 5)
+    mask = torch.arange(7)[None] < torch.tensor([[4], [7]])
+    weights, mean, deviation = actor(frame, torch.zeros(2), context, mask)
     assert weights.shape == (2, 3) and mean.shape == deviation.shape == (2, 3, 6)
     torch.testing.assert_close(weights.exp().sum(1), torch.ones(2))
-    changed, other = past.clone(), context.clone()
-    changed[0, 0], other[0, 4:] = 9.0, 9.0
-    for a, b in zip((weights, mean, deviation), actor(changed, given, torch.zeros(2), other, mask)):
+    other = context.clone()
+    other[0, 4:] = 9.0
+    for a, b in zip((weights, mean, deviation), actor(frame, torch.zeros(2), other, mask)):
         torch.testing.assert_close(a, b)
 
 
 def test_it_learns_to_go_where_the_word_says():
     """Two things lie anywhere; one of two words is said; the hand in the middle has to go to the thing that it means."""
     torch.manual_seed(0)
-    actor = Actor(SMALL, channels=2, past=1, action_dim=2, text_dim=4)
+    actor = Actor(SMALL, channels=2, action_dim=2, text_dim=4)
     optimiser = torch.optim.Adam(actor.parameters(), lr=5e-3)
     words, rng = torch.eye(4)[:2], torch.Generator().manual_seed(0)
 
     def scenes(b):
         at = torch.randint(0, 8, (b, 2, 2), generator=rng)
-        past, rows = torch.zeros(b, 1, 2, 8, 8), torch.arange(b)
+        frame, rows = torch.zeros(b, 2, 8, 8), torch.arange(b)
         for k in range(2):
-            past[rows, 0, k, at[:, k, 0], at[:, k, 1]] = 3.0
+            frame[rows, k, at[:, k, 0], at[:, k, 1]] = 3.0
         which = torch.randint(0, 2, (b,), generator=rng)
-        return past, words[which][:, None], (at[rows, which] - 3.5) / 3.5
+        return frame, words[which][:, None], (at[rows, which] - 3.5) / 3.5
 
     for _ in range(150):
-        past, context, wanted = scenes(64)
-        loss = surprise(actor(past, torch.ones(64, 1), torch.zeros(64), context), wanted).mean()
+        frame, context, wanted = scenes(64)
+        loss = surprise(actor(frame, torch.zeros(64), context), wanted).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    past, context, wanted = scenes(200)
+    frame, context, wanted = scenes(200)
     with torch.no_grad():
-        made = drawn(actor(past, torch.ones(200, 1), torch.zeros(200), context), rng, 0.0)
-        deaf = drawn(actor(past, torch.ones(200, 1), torch.zeros(200), context.flip(-1).roll(2, -1)), rng, 0.0)
+        made = drawn(actor(frame, torch.zeros(200), context), rng, 0.0)
+        deaf = drawn(actor(frame, torch.zeros(200), context.flip(-1).roll(2, -1)), rng, 0.0)
     off, other = (made - wanted).norm(dim=1), (deaf - wanted).norm(dim=1)
     assert off.median() < 0.25 < 0.5 < other.median()

@@ -8,7 +8,7 @@ Convolutions and attention at the latent's own grid, then for each of some maps 
 Levine et al. 2016), because what a hand does next is a matter of places. The network answers a mixture of Gaussians, so that going left
 or right around a thing does not become going straight at it.
 
-    b batch   p past frame   c channel   a action (all that lead to one latent frame)   m mode
+    b batch   c channel   a action (all that lead to one latent frame)   m mode
 """
 
 from __future__ import annotations
@@ -42,15 +42,14 @@ class ActorConfig:
 
 class Actor(nn.Module):
     """Args:
-    channels: of a latent; past: how many earlier frames come along.
-    action_dim: numbers that lead to one latent frame; text_dim: of a text token.
+    channels: of a latent; action_dim: numbers that lead to one latent frame; text_dim: of a text token.
     """
 
-    def __init__(self, config: ActorConfig, channels: int, past: int, action_dim: int, text_dim: int) -> None:
+    def __init__(self, config: ActorConfig, channels: int, action_dim: int, text_dim: int) -> None:
         super().__init__()
         c = config
         self.config, self.action_dim = config, action_dim
-        self.enter = nn.Conv2d(past * (channels + 1), c.width, 3, padding=1)
+        self.enter = nn.Conv2d(channels, c.width, 3, padding=1)
         self.level = nn.Linear(32, c.dim)
         self.pooled = nn.Linear(text_dim, c.dim)
         self.blocks = nn.ModuleList(ResBlock(c.width, c.width, c.dim) for _ in range(c.blocks))
@@ -61,20 +60,19 @@ class Actor(nn.Module):
         self.leave = nn.Linear(2 * c.dim, c.modes * (1 + 2 * action_dim))
 
     def forward(
-        self, past: Tensor, given: Tensor, level: Tensor, context: Tensor | None, context_mask: Tensor | None = None
+        self, frame: Tensor, level: Tensor, context: Tensor | None, context_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What may be done next.
 
         Args:
-            past: `b p c h w`, normalised, oldest first; given: `b p`, 1 where that frame is there; level: `b`, noise on `past`.
+            frame: `b c h w`, the newest, normalised; level: `b`, standard deviation of the noise on it.
             context, context_mask: `b n text_dim` and `b n`, true where there is text.
 
         Returns:
             log of the modes' weights `b m`, their means `b m a` and log deviations `b m a`, of normalised actions.
         """
-        b, _, _, height, width = past.shape
-        there = given[:, :, None, None, None]
-        x = self.enter(torch.cat([past * there, there.expand(-1, -1, 1, height, width)], dim=2).flatten(1, 2))
+        b, _, height, width = frame.shape
+        x = self.enter(frame)
         condition = self.level(waves(10 * level, 32))
         if context is not None:
             seen = context.new_ones(context.shape[:2]) if context_mask is None else context_mask.to(context.dtype)
