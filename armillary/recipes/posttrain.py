@@ -120,8 +120,8 @@ def instruction(
     cache: str = "",
     threads: int = 0,
 ) -> RunConfig:
-    """Frames from a sentence, which is read by the base's encoder or, where it reads none, by `hash`. A base that takes actions learns to
-    choose them. Arguments as in `action`."""
+    """Frames from a sentence, which is read by the base's encoder or, where it reads none, by `hash`. To a base that takes actions a hand is
+    added that chooses them; then the hand alone learns, and five times as fast. Arguments as in `action`."""
     world = open_base(start)
     acts = world.action_spec is not None
     source = EpisodesConfig(
@@ -129,7 +129,10 @@ def instruction(
     )
     made = run("instruction", source, world, start, lora=lora, steps=steps, batch=batch, cache=cache, threads=threads)
     assert isinstance(made.data, LatentsConfig)
-    return dataclasses.replace(made, data=dataclasses.replace(made.data, text=world.setting.text or "hash", focus=0.3))
+    made = dataclasses.replace(made, data=dataclasses.replace(made.data, text=world.setting.text or "hash", focus=0.3))
+    if not acts:
+        return made
+    return dataclasses.replace(made, optim=dataclasses.replace(made.optim, lr=1e-3), ema=0.999)
 
 
 # A task of post-training -> its config. A new one is a line here, in `train.posttrained.TASKS` and in `verbs._posttrain_judge.JUDGES`.

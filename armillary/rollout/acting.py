@@ -1,4 +1,5 @@
-"""A world that acts: a hand (`worlds.diffusion.actor`) reads frames and a sentence, and the world dreams what its actions lead to."""
+"""A world that acts: a hand (`worlds.diffusion.actor`) looks through it at the newest frame and reads a sentence, and the world dreams what
+its actions lead to."""
 
 from __future__ import annotations
 
@@ -11,32 +12,53 @@ from torch import Generator, Tensor
 
 from armillary.errors import BadInput
 from armillary.types import Batch, Conditioning
-from armillary.worlds.diffusion.actor import Actor, ActorConfig, drawn, surprise
+from armillary.worlds.diffusion.actor import LATER, Actor, ActorConfig, Answer, drawn, surprise, unforeseen
+from armillary.worlds.diffusion.common import integers, normal, uniform
 from armillary.worlds.diffusion.stepping import SteppingWorld, Window
 
-MORE = 3  # windows that only the hand learns from, for each that the world learns from: they cost little
+LOOKS = 2  # moments of each row of a batch that a training step shows the hand
+FORESIGHT = 3.0  # what foreseeing a cell's change counts beside foreseeing an action
 
 
 def hand_for(config: ActorConfig, world: SteppingWorld) -> Actor:
-    """A hand that sees the newest frame and commands what the world takes.
+    """A hand that commands what the world takes."""
+    return Actor(config, world.network.config.fine, world.action_width, world.setting.text_dim)
 
-    The newest alone: from more it may read where it was going and go on there, whatever it is told (the copycat problem, Wen et al. 2020).
+
+def learn(
+    world: SteppingWorld, hand: Actor, batch: Batch, rng: Generator, both: bool = False
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """One training step's loss: how little likely the hand found the actions that were taken, and what came of them.
+
+    Args:
+        both: the world learns too.
+
+    Returns:
+        loss; `hand`: surprise at an action in nats, `foresight`: at a cell's change.
     """
-    return Actor(config, world.tokenizer.channels, world.action_width, world.setting.text_dim)
-
-
-def learn(world: SteppingWorld, hand: Actor, batch: Batch, rng: Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """One training step's loss: the world's own, and how little likely the hand found the actions that were taken.
-
-    Both learn from the same windows, some of them dreamed, so that the hand knows what dreams look like.
-    """
-    asked = world.ask(batch, rng)
-    loss, metrics = world.graded(asked)
-    windows = [asked.told] + [world.ask(batch, rng, unroll_prob=0.0).told for _ in range(MORE)]
-    cost = torch.cat([surprise(_answer(hand, w), w.action) for w in windows])
-    there = torch.cat([w.has_action for w in windows])
-    surprised = (cost * there).sum() / there.sum().clamp(min=1)
-    return loss + surprised, {**metrics, "hand": surprised.detach()}
+    z, actions = world.training_parts(batch)
+    assert actions is not None
+    context, mask = world.text_parts(batch, rng, world.config.text_dropout)
+    z = z.transpose(1, 2)
+    (b, t), rows, last = z.shape[:2], torch.arange(len(z), device=z.device), z.shape[1] - 1
+    usual = world.change_std[:, None, None]
+    cost, missed = [], []
+    for _ in range(LOOKS):
+        at = integers(0, last, (b,), rng, z)
+        level = world.config.noise_max * uniform((b,), rng, z) * (uniform((b,), rng, z) < world.config.noise_prob)
+        frame = z[rows, at]
+        noisy = frame + level[:, None, None, None] * normal(frame.shape, rng, frame)
+        answer = _answer(world, hand, noisy, level, context, mask)
+        later = torch.stack([z[rows, (at + n).clamp(max=last)] - frame for n in LATER], dim=1)
+        cost.append(surprise(answer, actions[rows, at]))
+        missed.append(unforeseen(answer, later / usual))
+    surprised, blind = torch.cat(cost).mean(), torch.cat(missed).mean()
+    metrics = {"hand": surprised.detach(), "foresight": blind.detach()}
+    loss = surprised + FORESIGHT * blind
+    if both:
+        own, told = world(batch, rng)
+        loss, metrics = loss + own, {**told, **metrics}
+    return loss, metrics
 
 
 @torch.no_grad()
@@ -77,11 +99,23 @@ def carry_out(
     return torch.cat(dreamed, dim=2) if dreamed else given[:, :, :0]
 
 
-def _answer(hand: Actor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-    return hand(window.past[:, -1], window.level, window.context, window.context_mask)
+def _answer(
+    world: SteppingWorld, hand: Actor, frame: Tensor, level: Tensor, context: Tensor | None, context_mask: Tensor | None
+) -> Answer:
+    """What the hand answers to one normalised frame, `b c h w` with noise of `level`, that nothing precedes.
+
+    From more it may read where it was going and go on there, whatever it is told (the copycat problem, Wen et al. 2020).
+    """
+    b, reach = len(frame), world.config.reach
+    past, given = frame.new_zeros(b, reach, *frame.shape[1:]), frame.new_zeros(b, reach)
+    past[:, -1], given[:, -1] = frame, 1.0
+    still = frame.new_zeros(b, world.action_width)
+    with torch.no_grad():
+        cells = world.features(Window(past, given, level, still, given[:, -1], context, context_mask))
+    return hand(cells, context, context_mask)
 
 
-def _look(world: SteppingWorld, hand: Actor, latents: Tensor, conditioning: Conditioning) -> tuple[Tensor, Tensor, Tensor]:
+def _look(world: SteppingWorld, hand: Actor, latents: Tensor, conditioning: Conditioning) -> Answer:
     """What the hand answers after `latents`, `b c t h w` of the tokenizer, at least one of them."""
     frame = world.normalise(latents[:, :, -1])
-    return hand(frame, frame.new_zeros(len(frame)), conditioning.context, conditioning.context_mask)
+    return _answer(world, hand, frame, frame.new_zeros(len(frame)), conditioning.context, conditioning.context_mask)

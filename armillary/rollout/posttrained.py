@@ -1,7 +1,7 @@
 """A finished world that was trained on for a task: what was attached to it, adapted in it or changed in it, in one checkpoint folder.
 
 Two kinds of folder. A *whole* one holds every weight and stands alone. One of *adapters* holds what was trained alone (low-rank adapters,
-attached conditions, parts the base did not have) and names the base, which must be there and be the same. Both say what they were trained
+attached conditions, a hand, parts the base did not have) and names the base, which must be there and be the same. Both say what they were trained
 for, on which camera, and what the gate found (`card`).
 """
 
@@ -41,9 +41,11 @@ class Posttrained(Attached):
     Args:
         world: the base, with adapters on its layers where `adapters` is given.
         grown: names of parameters that the base's weights did not have.
-        whole: all weights are trained and saved; else adapters, conditions, the hand and what has grown.
         acts: of a world that takes actions, a hand that chooses them as the sentence says (`acting.py`). To whoever uses the pair it is a
-            world without actions.
+            world without actions. The base stays as it is, but for adapters.
+
+    Attributes:
+        whole: all weights are trained and saved; else adapters, conditions, the hand and what has grown.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Posttrained(Attached):
         if acts is not None:
             assert isinstance(world, SteppingWorld) and not conditions
             self.hand = acting.hand_for(acts, world)
-        self.worn, self.grown, self.whole = adapters, tuple(grown), adapters is None
+        self.worn, self.grown, self.whole = adapters, tuple(grown), adapters is None and acts is None
         if not self.whole:
             own = lora.state(world)
             for name, parameter in world.named_parameters():
@@ -83,7 +85,7 @@ class Posttrained(Attached):
         """One training step's loss, the hand's with it."""
         if self.hand is None:
             return super().forward(batch, rng, maps)
-        return acting.learn(self.world, self.hand, batch, rng)
+        return acting.learn(self.world, self.hand, batch, rng, both=self.worn is not None)
 
     def extend(self, given: Tensor, frames: int, conditioning: Conditioning, **how: Any) -> Tensor:
         """As `Attached.extend`; with a hand, of the sentence being carried out (`acting.carry_out`)."""
@@ -170,7 +172,8 @@ def load(folder: str | Path, dtype: torch.dtype | None = torch.float32) -> Postt
     )
     base, told = from_json(lora.Base, kept.extra["base"]), kept.config
     adapters = from_json(lora.LoraConfig, told["lora"]) if told["lora"] else None
-    if adapters is None:
+    acts = from_json(ActorConfig, told["acts"]) if told.get("acts") else None
+    if adapters is None and acts is None:
         kind = told["world"]["kind"]
         if kind not in worlds.CONFIGS:
             raise BadInput(f"{kept.path} holds a world of kind {kind!r}, which this version does not know.")
@@ -185,8 +188,8 @@ def load(folder: str | Path, dtype: torch.dtype | None = torch.float32) -> Postt
             assert isinstance(world, AutoregressiveWorld)
             world, _ = _grown(world, setting)
         world.setting = setting
-        lora.put(world, adapters)
-    acts = from_json(ActorConfig, told["acts"]) if told.get("acts") else None
+        if adapters is not None:
+            lora.put(world, adapters)
     pair = Posttrained(world, _conditions(kept.path, told["conditions"]), adapters, told["grown"], acts)
     own = pair.trained()
     wrong = sorted(own.keys() ^ kept.tensors.keys()) + sorted(

@@ -15,7 +15,7 @@ from armillary.worlds.diffusion.unet import UNetConfig
 from armillary.worlds.diffusion.world import LIVE, DiffusionConfig
 
 SPEC = ActionSpec(("x", "y"), ("1", "1"), "world", 10.0, "delta", (-1.0, -0.5), (1.0, 1.5), (0.1, 0.2), (0.5, 0.7))
-HAND = ActorConfig(width=16, blocks=1, heads=2, dim=32, maps=8, modes=2)
+HAND = ActorConfig(width=16, depth=1, heads=2, reads=2, modes=2)
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -90,7 +90,8 @@ def test_it_takes_no_actions_and_says_so(pair):
         pair.extend(given(), 1, told(), generator=rng(), spread=-1.0)
 
 
-def test_hand_and_world_both_learn(pair):
+@pytest.mark.parametrize("both", [False, True])
+def test_the_hand_learns_and_the_world_where_it_is_asked_to(pair, both):
     k = pair.tokenizer.temporal
     batch = Batch(
         latents=torch.randn(4, 4, 8, 8, 8, generator=rng()),
@@ -98,8 +99,18 @@ def test_hand_and_world_both_learn(pair):
         context=torch.randn(4, 3, 8, generator=rng()),
     )
     pair.zero_grad()
-    loss, figures = learn(pair.world, pair.hand, batch, rng())
+    pair.world.requires_grad_(True)
+    loss, figures = learn(pair.world, pair.hand, batch, rng(), both)
     loss.backward()
-    assert torch.isfinite(figures["hand"]) and "error" in figures
-    for part in (pair.hand, pair.world):
-        assert sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None) > 0
+    assert torch.isfinite(figures["hand"]) and torch.isfinite(figures["foresight"]) and ("error" in figures) == both
+    moved = [sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None) > 0 for part in (pair.hand, pair.world)]
+    assert moved == [True, both]
+
+
+def test_the_hand_sees_the_newest_frame_alone(pair):
+    a, b = given(), given()
+    b[:, :, :-1] += 1.0
+    for one, other in zip(_look(pair.world, pair.hand, a, told()), _look(pair.world, pair.hand, b, told())):
+        assert torch.equal(one, other)
+    b[:, :, -1] += 1.0
+    assert not torch.equal(_look(pair.world, pair.hand, a, told())[1], _look(pair.world, pair.hand, b, told())[1])

@@ -1,4 +1,4 @@
-"""The hand of a world that acts: a mixture of Gaussians over actions, read off frames and words."""
+"""The hand of a world that acts: a mixture of Gaussians over actions, read off cells and words."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from armillary.worlds.diffusion.actor import Actor, ActorConfig, drawn, surprise
+from armillary.worlds.diffusion.actor import STIRRED, Actor, ActorConfig, Answer, drawn, surprise, unforeseen
 
-SMALL = ActorConfig(width=16, blocks=1, heads=2, dim=32, maps=8, modes=3)
+SMALL = ActorConfig(width=32, depth=2, heads=4, reads=2, modes=3)
 
 
 def answer(rng, b=5, m=3, a=2):
     weights = torch.randn(b, m, generator=rng).log_softmax(1)
-    return weights, torch.randn(b, m, a, generator=rng), 0.5 * torch.randn(b, m, a, generator=rng)
+    mean, deviation = torch.randn(b, m, a, generator=rng), 0.5 * torch.randn(b, m, a, generator=rng)
+    return Answer(weights, mean, deviation, torch.randn(b, 3, 2, 2, generator=rng))
 
 
 def test_surprise_is_minus_the_log_density_of_the_mixture():
     rng = torch.Generator().manual_seed(0)
-    weights, mean, deviation = answer(rng)
+    made = weights, mean, deviation, _ = answer(rng)
     action = torch.randn(5, 2, generator=rng)
     peer = MixtureSameFamily(Categorical(logits=weights), Independent(Normal(mean, deviation.exp()), 1))
-    torch.testing.assert_close(surprise((weights, mean, deviation), action), -peer.log_prob(action))
+    torch.testing.assert_close(surprise(made, action), -peer.log_prob(action))
 
 
 def test_draws_have_the_mixtures_mean_and_spread_and_come_again_with_the_seed():
     rng = torch.Generator().manual_seed(1)
     one = answer(rng, b=1)
-    many = tuple(x.expand(40_000, *x.shape[1:]) for x in one)
+    many = Answer(*(x.expand(40_000, *x.shape[1:]) for x in one))
     draws = drawn(many, torch.Generator().manual_seed(2))
     weights, mean, deviation = one[0][0].exp()[:, None], one[1][0], one[2][0].exp()
     middle = (weights * mean).sum(0)
@@ -38,10 +39,20 @@ def test_draws_have_the_mixtures_mean_and_spread_and_come_again_with_the_seed():
 
 
 def test_without_spread_it_is_the_middle_of_the_likeliest_mode_whatever_the_seed():
-    weights, mean, deviation = answer(torch.Generator().manual_seed(3))
+    one = answer(torch.Generator().manual_seed(3))
     for seed in range(3):
-        made = drawn((weights, mean, deviation), torch.Generator().manual_seed(seed), 0.0)
-        assert torch.equal(made, mean[torch.arange(5), weights.argmax(1)])
+        made = drawn(one, torch.Generator().manual_seed(seed), 0.0)
+        assert torch.equal(made, one.mean[torch.arange(5), one.weights.argmax(1)])
+
+
+def test_what_is_foreseen_is_cheap():
+    change = torch.zeros(2, 3, 4, 2, 2)
+    change[0, 1, :, 0, 1] = 1.1 * STIRRED  # of one row one cell, a while on
+    sure = torch.full((2, 3, 2, 2), -8.0)
+    sure[0, 1, 0, 1] = 8.0
+    known = unforeseen(answer(torch.Generator(), 2)._replace(stirred=sure), change)
+    wrong = unforeseen(answer(torch.Generator(), 2)._replace(stirred=sure.flip(0)), change)
+    assert float(known.max()) < 1e-3 and torch.allclose(wrong, torch.full((2,), 8 / 12), atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (6, 10)])
@@ -50,12 +61,13 @@ def test_any_size_of_frame_and_masked_words_say_nothing(size):
     actor = Actor(SMALL, channels=4, action_dim=6, text_dim=5)
     frame, context = torch.randn(2, 4, *size), torch.randn(2, 7, 5)
     mask = torch.arange(7)[None] < torch.tensor([[4], [7]])
-    weights, mean, deviation = actor(frame, torch.zeros(2), context, mask)
-    assert weights.shape == (2, 3) and mean.shape == deviation.shape == (2, 3, 6)
-    torch.testing.assert_close(weights.exp().sum(1), torch.ones(2))
+    made = actor(frame, context, mask)
+    assert made.weights.shape == (2, 3) and made.mean.shape == made.deviation.shape == (2, 3, 6)
+    assert made.stirred.shape == (2, 3, *size)
+    torch.testing.assert_close(made.weights.exp().sum(1), torch.ones(2))
     other = context.clone()
     other[0, 4:] = 9.0
-    for a, b in zip((weights, mean, deviation), actor(frame, torch.zeros(2), other, mask)):
+    for a, b in zip(made, actor(frame, other, mask)):
         torch.testing.assert_close(a, b)
 
 
@@ -63,7 +75,7 @@ def test_it_learns_to_go_where_the_word_says():
     """Two things lie anywhere; one of two words is said; the hand in the middle has to go to the thing that it means."""
     torch.manual_seed(0)
     actor = Actor(SMALL, channels=2, action_dim=2, text_dim=4)
-    optimiser = torch.optim.Adam(actor.parameters(), lr=5e-3)
+    optimiser = torch.optim.Adam(actor.parameters(), lr=2e-3)
     words, rng = torch.eye(4)[:2], torch.Generator().manual_seed(0)
 
     def scenes(b):
@@ -74,15 +86,15 @@ def test_it_learns_to_go_where_the_word_says():
         which = torch.randint(0, 2, (b,), generator=rng)
         return frame, words[which][:, None], (at[rows, which] - 3.5) / 3.5
 
-    for _ in range(150):
+    for _ in range(250):
         frame, context, wanted = scenes(64)
-        loss = surprise(actor(frame, torch.zeros(64), context), wanted).mean()
+        loss = surprise(actor(frame, context), wanted).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     frame, context, wanted = scenes(200)
     with torch.no_grad():
-        made = drawn(actor(frame, torch.zeros(200), context), rng, 0.0)
-        deaf = drawn(actor(frame, torch.zeros(200), context.flip(-1).roll(2, -1)), rng, 0.0)
+        made = drawn(actor(frame, context), rng, 0.0)
+        deaf = drawn(actor(frame, context.flip(-1).roll(2, -1)), rng, 0.0)
     off, other = (made - wanted).norm(dim=1), (deaf - wanted).norm(dim=1)
     assert off.median() < 0.25 < 0.5 < other.median()

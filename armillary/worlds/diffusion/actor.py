@@ -1,12 +1,16 @@
-"""A hand for a world that takes actions: what it does next, read off frames and a sentence.
+"""A hand for a world that takes actions: what it does next, read off what the world sees and a sentence.
 
 With it such a world carries out an instruction by itself. What is uncertain of the future, when and where the hand moves, is drawn in
 the few numbers of an action, and the world dreams what that one action leads to. A world that is asked for the next frame from the
 sentence alone has to answer the mean of all that the hand might do, and in a few frames hand and things dissolve in it.
 
-Convolutions and attention at the latent's own grid, then for each of some maps where in the picture it is strongest (spatial softmax,
-Levine et al. 2016), because what a hand does next is a matter of places. The network answers a mixture of Gaussians, so that going left
-or right around a thing does not become going straight at it.
+The hand looks through the world's eyes: its input is what the world's network makes of the frame, which knows already what is a thing,
+what is the hand and what moves with what. From latents alone it took three times as many steps to the same surprise and then learned
+its episodes by heart (docs/log.md). Cells, words and a few tokens to be read out go through one transformer (as in Octo, Octo Model Team
+2024). The answer is a mixture of Gaussians, so that going left or right around a thing does not become going straight at it.
+
+Beside the action it is asked which cells will have changed some frames on. An action is two numbers, and which thing a sentence means is
+learned from it very slowly; where things come to move says so cell by cell, and no one has to label anything (docs/log.md).
 
     b batch   c channel   a action (all that lead to one latent frame)   m mode
 """
@@ -15,95 +19,138 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from armillary.worlds.diffusion.unet import Mixer, ResBlock, waves
+from armillary.worlds.diffusion.unet import waves
 
 QUIET, WILD = -4.0, 1.0  # bounds of the natural logarithm of a mode's deviation, in deviations of the training data's actions
+PLACES = 16  # numbers that say a cell's row, and as many its column
+LATER = (8, 16, 28)  # latent frames after which a cell is asked for
+STIRRED = 0.7  # root mean square change, in a frame's usual ones, from which on a cell has changed
+
+
+class Answer(NamedTuple):
+    """A mixture over normalised actions, and the log odds that a cell will have changed after each of `LATER` frames."""
+
+    weights: Tensor  # b m, logs
+    mean: Tensor  # b m a
+    deviation: Tensor  # b m a, logs
+    stirred: Tensor  # b n h w
 
 
 @dataclass(frozen=True)
 class ActorConfig:
     """Args:
-    width, blocks: channels and residual blocks, each followed by attention to every cell and to text.
-    heads: of attention. dim: width of the condition vector. maps: places that are looked up. modes: of the mixture.
+    width, depth, heads: of the transformer. reads: tokens that are read out. modes: of the mixture.
     """
 
-    width: int = 96
-    blocks: int = 3
+    width: int = 64
+    depth: int = 4
     heads: int = 4
-    dim: int = 192
-    maps: int = 48
-    modes: int = 4
+    reads: int = 4
+    modes: int = 8
 
 
 class Actor(nn.Module):
     """Args:
-    channels: of a latent; action_dim: numbers that lead to one latent frame; text_dim: of a text token.
+    channels: of a cell; action_dim: numbers that lead to one latent frame; text_dim: of a text token.
     """
 
     def __init__(self, config: ActorConfig, channels: int, action_dim: int, text_dim: int) -> None:
         super().__init__()
         c = config
         self.config, self.action_dim = config, action_dim
-        self.enter = nn.Conv2d(channels, c.width, 3, padding=1)
-        self.level = nn.Linear(32, c.dim)
-        self.pooled = nn.Linear(text_dim, c.dim)
-        self.blocks = nn.ModuleList(ResBlock(c.width, c.width, c.dim) for _ in range(c.blocks))
-        self.mixers = nn.ModuleList(Mixer(c.width, c.heads, text_dim) for _ in range(c.blocks))
-        self.norm = nn.GroupNorm(8, c.width)
-        self.maps = nn.Conv2d(c.width, c.maps, 1)
-        self.hidden = nn.Linear(2 * c.maps + c.width + c.dim, 2 * c.dim)
-        self.leave = nn.Linear(2 * c.dim, c.modes * (1 + 2 * action_dim))
+        self.enter = nn.Linear(channels, c.width)
+        self.place = nn.Linear(2 * PLACES, c.width)
+        self.word = nn.Linear(text_dim, c.width)
+        self.read = nn.Parameter(0.3 * torch.randn(c.reads, c.width))
+        layer = nn.TransformerEncoderLayer(c.width, c.heads, 3 * c.width, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, c.depth, nn.LayerNorm(c.width), enable_nested_tensor=False)
+        self.sought, self.found = nn.Linear(c.width, c.width), nn.Linear(c.width, c.width)
+        self.hidden = nn.Linear(c.reads * (c.width + 2 * c.heads), 2 * c.width)
+        self.leave = nn.Linear(2 * c.width, c.modes * (1 + 2 * action_dim))
+        self.stirred = nn.Linear(c.width, len(LATER))
+        # Modes that begin in one place part slowly: the first thousand steps would go to that.
+        with torch.no_grad():
+            means = slice(c.modes, c.modes * (1 + action_dim))
+            self.leave.bias[means].normal_()
+            self.leave.bias[means.stop :].fill_(-1.0)
 
     def forward(
-        self, frame: Tensor, level: Tensor, context: Tensor | None, context_mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What may be done next.
+        self, cells: Tensor, context: Tensor | None, context_mask: Tensor | None = None
+    ) -> Answer:
+        """What may be done next, and what comes of it.
 
         Args:
-            frame: `b c h w`, the newest, normalised; level: `b`, standard deviation of the noise on it.
+            cells: `b c h w`, what the world makes of the newest frame.
             context, context_mask: `b n text_dim` and `b n`, true where there is text.
-
-        Returns:
-            log of the modes' weights `b m`, their means `b m a` and log deviations `b m a`, of normalised actions.
         """
-        b, _, height, width = frame.shape
-        x = self.enter(frame)
-        condition = self.level(waves(10 * level, 32))
+        b, _, height, width = cells.shape
+        seen = self.enter(cells.flatten(2).transpose(1, 2)) + self.place(_places(height, width, cells))
+        tokens = [self.read.expand(b, -1, -1), seen]
+        absent = cells.new_zeros(b, self.config.reads + height * width, dtype=torch.bool)
         if context is not None:
-            seen = context.new_ones(context.shape[:2]) if context_mask is None else context_mask.to(context.dtype)
-            condition = condition + self.pooled((context * seen[..., None]).sum(1) / seen.sum(1, keepdim=True).clamp(min=1))
-        condition = F.silu(condition)
-        for block, mixer in zip(self.blocks, self.mixers):
-            x = mixer(block(x, condition), context, context_mask)
-        x = F.silu(self.norm(x))
-        heat = self.maps(x).flatten(2).softmax(-1).unflatten(2, (height, width))
-        down, across = (torch.linspace(-1, 1, n, device=x.device, dtype=x.dtype) for n in (height, width))
-        places = torch.cat([heat.sum(3) @ down, heat.sum(2) @ across], dim=1)
-        y = self.leave(F.silu(self.hidden(torch.cat([places, x.mean((2, 3)), condition], dim=1))))
+            there = context.new_ones(context.shape[:2], dtype=torch.bool) if context_mask is None else context_mask.bool()
+            longest = _longest(there)
+            tokens.append(self.word(context[:, :longest]))
+            absent = torch.cat([absent, ~there[:, :longest]], dim=1)
+        x = self.layers(torch.cat(tokens, dim=1), src_key_padding_mask=absent)
+        read, seen = x[:, : self.config.reads], x[:, self.config.reads : self.config.reads + height * width]
+        sought, found = (y.unflatten(2, (self.config.heads, -1)) for y in (self.sought(read), self.found(seen)))
+        heat = (torch.einsum("brmd,bnmd->brmn", sought, found) / math.sqrt(sought.shape[-1])).softmax(-1)
+        where = heat @ _middles(height, width, cells)
+        y = self.leave(F.silu(self.hidden(torch.cat([read.flatten(1), where.flatten(1)], dim=1))))
         weights, mean, deviation = y.split([self.config.modes, *[self.config.modes * self.action_dim] * 2], dim=1)
         shape = (b, self.config.modes, self.action_dim)
-        return weights.log_softmax(1), mean.view(shape), deviation.view(shape).clamp(QUIET, WILD)
+        stirred = self.stirred(seen).transpose(1, 2).unflatten(2, (height, width))
+        return Answer(weights.log_softmax(1), mean.view(shape), deviation.view(shape).clamp(QUIET, WILD), stirred)
 
 
-def surprise(answer: tuple[Tensor, Tensor, Tensor], action: Tensor) -> Tensor:
+def _longest(there: Tensor) -> int:
+    """Words of the longest sentence: what is empty in all rows need not be looked at."""
+    used = there.any(0).nonzero()
+    return int(used.max()) + 1 if len(used) else 0
+
+
+def _middles(height: int, width: int, like: Tensor) -> Tensor:
+    """Row and column of each cell from -1 to 1, `(h w) 2`."""
+    rows, columns = (torch.linspace(-1, 1, n, device=like.device, dtype=like.dtype) for n in (height, width))
+    return torch.cartesian_prod(rows, columns)
+
+
+def _places(height: int, width: int, like: Tensor) -> Tensor:
+    """The same as waves, `(h w) 2 PLACES`."""
+    middles = _middles(height, width, like)
+    return torch.cat([waves(x, PLACES, 16.0) for x in middles.unbind(1)], dim=1).to(like.dtype)
+
+
+def surprise(answer: Answer, action: Tensor) -> Tensor:
     """How little likely the actions (`b a`) were: minus the log density of each row, `b`."""
-    weights, mean, deviation = answer
-    off = (action[:, None] - mean) * torch.exp(-deviation)
-    each = weights - (0.5 * off.square() + deviation + 0.5 * math.log(2 * math.pi)).sum(-1)
+    off = (action[:, None] - answer.mean) * torch.exp(-answer.deviation)
+    each = answer.weights - (0.5 * off.square() + answer.deviation + 0.5 * math.log(2 * math.pi)).sum(-1)
     return -each.logsumexp(1)
 
 
-def drawn(answer: tuple[Tensor, Tensor, Tensor], generator: Generator, spread: float = 1.0) -> Tensor:
+def unforeseen(answer: Answer, change: Tensor) -> Tensor:
+    """How little likely it was that these cells changed and those did not, a cell: `b`.
+
+    Args:
+        change: `b n c h w`, from the frame that was seen to that after each of `LATER`, in a frame's usual changes.
+    """
+    moved = (change.square().mean(2).sqrt() > STIRRED).to(answer.stirred.dtype)
+    return F.binary_cross_entropy_with_logits(answer.stirred, moved, reduction="none").mean((1, 2, 3))
+
+
+def drawn(answer: Answer, generator: Generator, spread: float = 1.0) -> Tensor:
     """An action of each row, `b a`: a mode by its weight, and in it a draw whose deviation is `spread` times the mode's own.
 
     With `spread` 0 it is the middle of the likeliest mode.
     """
-    weights, mean, deviation = (x.float() for x in answer)
+    weights, mean, deviation = (x.float() for x in answer[:3])
     # Drawn on the generator's device, so that a seed means the same on every machine.
     chances = torch.rand(weights.shape, generator=generator, device=generator.device).to(weights)
     noise = torch.randn(mean[:, 0].shape, generator=generator, device=generator.device).to(mean)

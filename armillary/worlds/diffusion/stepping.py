@@ -92,11 +92,21 @@ class SteppingWorld(DiffusionWorld):
     def denoise(self, x: Tensor, sigma: Tensor, window: Window) -> Tensor:
         """The clean `y` that noisy `x` (`b c h w`, at level `sigma`, `b`) most likely was."""
         c = self.objective.scalings(sigma)
-        answer = self.network(
-            x * c.into[:, None, None, None],
+        answer = self.network(x * c.into[:, None, None, None], *self._told(window, c.noise))
+        return c.skip[:, None, None, None] * x + c.out[:, None, None, None] * answer
+
+    def features(self, window: Window) -> Tensor:
+        """What the network makes of `window` before anything of the answer is known, `b fine h w`."""
+        unknown = torch.zeros_like(window.past[:, -1])
+        sigma = unknown.new_full((len(unknown),), self.config.objective.sigma_max)
+        return self.network.features(unknown, *self._told(window, self.objective.scalings(sigma).noise))
+
+    def _told(self, window: Window, noise: Tensor) -> tuple[Any, ...]:
+        """What the network is told beside the noisy answer."""
+        return (
             window.past[:, self.seen],
             window.given[:, self.seen],
-            c.noise,
+            noise,
             window.level,
             window.action,
             window.has_action,
@@ -106,7 +116,6 @@ class SteppingWorld(DiffusionWorld):
             window.channels,
             window.views,
         )
-        return c.skip[:, None, None, None] * x + c.out[:, None, None, None] * answer
 
     def dream(
         self, window: Window, generator: Generator, steps: int, solver: str, guidance: float = 0.0, other: Window | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -155,7 +156,11 @@ class UNet(nn.Module):
         self.norm = nn.GroupNorm(8, c.fine)
         self.leave = zeroed(nn.Conv2d(c.fine, channels, 3, padding=1))
 
-    def forward(
+    def forward(self, *told: Any, **more: Any) -> Tensor:
+        """One evaluation, `b c h w`; arguments as of `features`."""
+        return self.leave(self.features(*told, **more))
+
+    def features(
         self,
         noisy: Tensor,
         past: Tensor,
@@ -170,7 +175,7 @@ class UNet(nn.Module):
         channels: Tensor | None = None,
         views: int = 1,
     ) -> Tensor:
-        """One evaluation.
+        """What the answer is read off by one convolution.
 
         Args:
             noisy: `b c h w`, scaled for the network.
@@ -183,7 +188,7 @@ class UNet(nn.Module):
             views: `b` counts views of moments, those of a moment side by side; they meet in attention alone.
 
         Returns:
-            `b c h w`.
+            `b fine h w`.
         """
         height, width = noisy.shape[-2:]
         there = given[:, :, None, None, None]
@@ -223,4 +228,4 @@ class UNet(nn.Module):
             x = block(x, condition)
             if i < len(self.fine_mixers):
                 x = self.fine_mixers[i](x, context, context_mask, views)
-        return self.leave(F.silu(self.norm(x)))
+        return F.silu(self.norm(x))
