@@ -120,8 +120,9 @@ def instruction(
     cache: str = "",
     threads: int = 0,
 ) -> RunConfig:
-    """Frames from a sentence, which is read by the base's encoder or, where it reads none, by `hash`. To a base that takes actions a hand is
-    added that chooses them; then the hand alone learns, and five times as fast. Arguments as in `action`."""
+    """Frames from a sentence, which is read by the base's encoder or, where it reads none, by `hash`. Arguments as in `action`.
+
+    A base that takes actions gets a hand that chooses them. Without `lora` the hand alone learns, at a rate of its own."""
     world = open_base(start)
     acts = world.action_spec is not None
     source = EpisodesConfig(

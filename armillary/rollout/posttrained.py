@@ -1,8 +1,8 @@
 """A finished world that was trained on for a task: what was attached to it, adapted in it or changed in it, in one checkpoint folder.
 
 Two kinds of folder. A *whole* one holds every weight and stands alone. One of *adapters* holds what was trained alone (low-rank adapters,
-attached conditions, a hand, parts the base did not have) and names the base, which must be there and be the same. Both say what they were trained
-for, on which camera, and what the gate found (`card`).
+attached conditions, a hand, parts the base did not have) and names the base, which must be there and be the same. Both say what they
+were trained for, on which camera, and what the gate found (`card`).
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ def test_the_hand_learns_and_the_world_where_it_is_asked_to(pair, both):
     loss, figures = learn(pair.world, pair.hand, batch, rng(), both)
     loss.backward()
     assert torch.isfinite(figures["hand"]) and torch.isfinite(figures["foresight"]) and ("error" in figures) == both
-    moved = [sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None) > 0 for part in (pair.hand, pair.world)]
+    moved = [
+        sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None) > 0 for part in (pair.hand, pair.world)
+    ]
     assert moved == [True, both]
 
 
