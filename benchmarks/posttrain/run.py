@@ -108,8 +108,9 @@ def instruction(chain: Chain) -> tuple[str, Path]:
 def driving(chain: Chain) -> tuple[str, Path]:
     more: dict[str, Any] = {"policy": "swerve", "size": 64, "cameras": CAMERAS}
     data = chain.record("drives", "driving", 200, 33, 0, **more)
-    held = chain.record("held", "driving", 24, 33, UNSEEN, **more)
-    base = chain.base("unet-driving", data, 2500, tokenizer="frame-c8-tabletop")
+    held = chain.record("held", "driving", 48, 33, UNSEEN, **more)
+    tokenizer = chain.base("frame-c8-driving", data, 1500, start="frame-c8-tabletop")
+    base = chain.base("unet-driving", data, 5000, tokenizer=tokenizer)
     return chain.posttrained(posttrain_driving, data, base, 6000, batch=8), held
 
 
