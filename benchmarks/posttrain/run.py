@@ -102,7 +102,7 @@ def camera(chain: Chain) -> tuple[str, Path]:
 def instruction(chain: Chain) -> tuple[str, Path]:
     data = chain.record("told", "tabletop", 6000, 33, 5000, policy="expert")
     held = chain.record("held", "tabletop", 40, 33, UNSEEN, policy="expert")
-    return chain.posttrained(posttrain_instruction, data, "tabletop", 6000), held
+    return chain.posttrained(posttrain_instruction, data, "tabletop", 4000), held
 
 
 def driving(chain: Chain) -> tuple[str, Path]:

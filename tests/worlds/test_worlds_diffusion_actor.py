@@ -8,7 +8,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from armillary.worlds.diffusion.actor import STIRRED, Actor, ActorConfig, Answer, drawn, surprise, unforeseen
 
-SMALL = ActorConfig(width=32, depth=2, heads=4, reads=2, modes=3)
+SMALL = ActorConfig(width=32, depth=1, heads=4, reads=2, modes=3)
 
 
 def answer(rng, b=5, m=3, a=2):
@@ -71,30 +71,60 @@ def test_any_size_of_frame_and_masked_words_say_nothing(size):
         torch.testing.assert_close(a, b)
 
 
+def scenes(rng, b):
+    """Two of six kinds of things in each scene, the word for one of them, and in which cell that one is."""
+    kind, at = torch.randint(0, 6, (b,), generator=rng), torch.randint(0, 16, (b,), generator=rng)
+    cells = 0.3 * torch.randn(b, 6, 16, generator=rng)
+    other, there = (
+        (kind + 1 + torch.randint(0, 5, (b,), generator=rng)) % 6,
+        (at + 1 + torch.randint(0, 15, (b,), generator=rng)) % 16,
+    )
+    cells[torch.arange(b), kind, at] += 3.0
+    cells[torch.arange(b), other, there] += 3.0
+    return cells.unflatten(2, (4, 4)), torch.eye(6)[kind][:, None], at
+
+
 def test_it_learns_to_go_where_the_word_says():
-    """Two things lie anywhere; one of two words is said; the hand in the middle has to go to the thing that it means."""
     torch.manual_seed(0)
-    actor = Actor(SMALL, channels=2, action_dim=2, text_dim=4)
-    optimiser = torch.optim.Adam(actor.parameters(), lr=2e-3)
-    words, rng = torch.eye(4)[:2], torch.Generator().manual_seed(0)
-
-    def scenes(b):
-        at = torch.randint(0, 8, (b, 2, 2), generator=rng)
-        frame, rows = torch.zeros(b, 2, 8, 8), torch.arange(b)
-        for k in range(2):
-            frame[rows, k, at[:, k, 0], at[:, k, 1]] = 3.0
-        which = torch.randint(0, 2, (b,), generator=rng)
-        return frame, words[which][:, None], (at[rows, which] - 3.5) / 3.5
-
-    for _ in range(250):
-        frame, context, wanted = scenes(64)
-        loss = surprise(actor(frame, context), wanted).mean()
+    actor, rng = Actor(SMALL, channels=6, action_dim=2, text_dim=6), torch.Generator().manual_seed(0)
+    optimiser = torch.optim.Adam(actor.parameters(), lr=4e-3)
+    places = torch.cartesian_prod(torch.linspace(-1, 1, 4), torch.linspace(-1, 1, 4))
+    for _ in range(120):
+        cells, context, at = scenes(rng, 48)
+        loss = surprise(actor(cells, context), places[at]).mean() + actor.mismatch(cells, context, None)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    frame, context, wanted = scenes(200)
+    cells, context, at = scenes(rng, 200)
     with torch.no_grad():
-        made = drawn(actor(frame, context), rng, 0.0)
-        deaf = drawn(actor(frame, context.flip(-1).roll(2, -1)), rng, 0.0)
-    off, other = (made - wanted).norm(dim=1), (deaf - wanted).norm(dim=1)
+        made = drawn(actor(cells, context), rng, 0.0)
+        deaf = drawn(actor(cells, context.roll(1, 0)), rng, 0.0)
+    off, other = (made - places[at]).norm(dim=1), (deaf - places[at]).norm(dim=1)
     assert off.median() < 0.25 < 0.5 < other.median()
+
+
+def test_words_find_their_cells_though_nobody_points():
+    """Each scene shows two kinds of things and its sentence names one: by contrast of scenes and sentences alone words learn their cells."""
+    torch.manual_seed(0)
+    actor, rng = Actor(SMALL, channels=6, action_dim=2, text_dim=6), torch.Generator().manual_seed(0)
+    optimiser = torch.optim.Adam(actor.pointer.parameters(), lr=5e-3)
+    for _ in range(60):
+        cells, context, _ = scenes(rng, 48)
+        loss = actor.mismatch(cells, context, None)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    cells, context, at = scenes(rng, 300)
+    words = actor.pointer.sentences(context, torch.ones(300, 1, dtype=torch.bool))
+    found = torch.einsum("bnd,bd->bn", actor.pointer.cells(cells), words).argmax(1)
+    assert float((found == at).float().mean()) > 0.9
+
+
+def test_silence_is_not_contrasted_and_one_sentence_twice_is_one():
+    actor = Actor(SMALL, channels=6, action_dim=2, text_dim=6)
+    cells, context, _ = scenes(torch.Generator().manual_seed(0), 4)
+    mask = torch.tensor([[True], [False], [False], [False]])
+    assert float(actor.mismatch(cells, context, mask)) == 0.0 and float(actor.mismatch(cells, None, None)) == 0.0
+    alike = actor.mismatch(cells, context[:1].expand(4, -1, -1), None)
+    torch.testing.assert_close(alike, torch.log(torch.tensor(4.0)), atol=0.3, rtol=0)  # every frame fits every one of them
+    assert actor.pointer.sentences(context, mask)[1:].abs().max() == 0

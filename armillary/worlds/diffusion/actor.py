@@ -136,7 +136,7 @@ class Actor(nn.Module):
         absent = cells.new_zeros(b, self.config.reads + height * width, dtype=torch.bool)
         words, fit = [], cells.new_zeros(b, height * width)
         if context is not None:
-            there = context.new_ones(context.shape[:2], dtype=torch.bool) if context_mask is None else context_mask.bool()
+            there = _there(context, context_mask)
             longest = _longest(there)
             words = [self.word(context[:, :longest])]
             absent = torch.cat([absent, ~there[:, :longest]], dim=1)
@@ -156,13 +156,18 @@ class Actor(nn.Module):
 
     def mismatch(self, cells: Tensor, context: Tensor | None, context_mask: Tensor | None) -> Tensor:
         """See `Pointer.mismatch`, over the rows (of `forward`'s arguments) that are told something; zero where less than two are."""
-        if context is None or context_mask is None:
+        if context is None:
             return cells.new_zeros(())
-        told = context_mask.any(1)
+        there = _there(context, context_mask)
+        told = there.any(1)
         if int(told.sum()) < 2:
             return cells.new_zeros(())
-        sentences = self.pointer.sentences(context[told], context_mask[told])
+        sentences = self.pointer.sentences(context[told], there[told])
         return self.pointer.mismatch(self.pointer.cells(cells[told]), sentences, sentences @ sentences.T > SAME)
+
+
+def _there(context: Tensor, mask: Tensor | None) -> Tensor:
+    return context.new_ones(context.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
 
 
 def _longest(there: Tensor) -> int:
