@@ -2,7 +2,9 @@
 
 * *Moves.* With a simulator's truth: the thing that the sentence names first is found in the dream by its colour (`objects.py`). It has
   moved when it is more than 2 px (of 64) from where it was in the last given frame and nothing else moved further; a thing that dissolved
-  has not moved. Beside it the same world without its text: what it does unasked.
+  has not moved. Beside it the same thing in a dream under another sentence, one that names another thing: that decides, for a world that
+  does the same whatever it is told moves it as often. And the same world without its text: what it does unasked, which for an able hand
+  is to move something, and every third time the thing that was meant.
 * *Own truth.* Is the dream under an episode's own sentence nearer to what really happened than the dream under another's? Chance is one
   half. This needs no simulator, and on real data decides alone.
 """
@@ -85,8 +87,9 @@ def evaluate_instruction(
         baseline: a world to be asked without text in place of the same one (a base that reads none).
 
     Returns:
-        Report whose `metrics` hold `verdict`, `why`; for each arm of `told`, `silent`, `truth` `moves` (a share, None without truth) and
-        `psnr`; `gain`: told less silent over the same episodes; `own_truth` (a share); `unnamed`: episodes whose sentence names none.
+        Report whose `metrics` hold `verdict`, `why`; for each arm of `told`, `swapped`, `silent`, `truth` `moves` (a share, None without
+        truth) and `psnr`; over the same episodes `heard`: told less swapped (those where that names another thing), and `gain`: told less
+        silent; `own_truth` (a share); `unnamed`: episodes whose sentence names none.
 
     Raises:
         BadInput: fewer than two episodes that are long enough, or one without a sentence.
@@ -143,6 +146,7 @@ def _row(
         "psnr": {name: float(pixels.psnr(future, frames).mean()) for name, frames in made.items()},
         "nearer": float(np.sign(error["swapped"] - error["told"]) / 2 + 0.5),
         "different": said(other) != said(episode),
+        "elsewhere": False,
         "moves": None,
     }
     colours = names(episode)
@@ -151,7 +155,7 @@ def _row(
     if scene is None or which < 0:
         return row
     tracker = scene.learn(truth)
-    row["moves"] = {}
+    row["moves"], row["elsewhere"] = {}, named(said(other), colours or ()) != which
     for name, frames in {**made, "truth": future}.items():
         far = moves(tracker, given, frames, scene.scale)
         row["moves"][name] = bool(far[which] > objects.MOVED_PX and far[which] >= far.max())
@@ -161,14 +165,15 @@ def _row(
 def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     judged = [r["moves"] for r in rows if r["moves"] is not None]
     done = [m for m in judged if m["truth"]]  # where the recorded hand itself had not got so far, nothing can be asked
+    elsewhere = [r["moves"] for r in rows if r["elsewhere"] and r["moves"]["truth"]]
     out: dict[str, Any] = {"unnamed": len(rows) - len(judged), "not_done_in_truth": len(judged) - len(done)}
-    for arm in ("told", "silent", "truth"):
-        of = judged if arm == "truth" else done
+    for arm, of in {"told": done, "swapped": elsewhere, "silent": done, "truth": judged}.items():
         out[arm] = {
             "moves": share([m[arm] for m in of], [1] * len(of)) if of else None,
             "psnr": estimate([r["psnr"][arm] for r in rows]) if arm != "truth" else None,
         }
     out["gain"] = estimate([float(m["told"]) - float(m["silent"]) for m in done]) if done else None
+    out["heard"] = estimate([float(m["told"]) - float(m["swapped"]) for m in elsewhere]) if elsewhere else None
     tested = [r["different"] for r in rows]
     out["own_truth"] = share([r["nearer"] * r["different"] for r in rows], tested)
     return out
@@ -176,13 +181,15 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def judge(metrics: dict[str, Any]) -> tuple[str, str]:
     """The verdict on what `evaluate_instruction` measured, and why in one sentence."""
-    told, silent, gain = metrics["told"]["moves"], metrics["silent"]["moves"], metrics["gain"]
-    if told is not None and told["n"] >= FEWEST:
+    told, swapped, silent = (metrics[arm]["moves"] for arm in ("told", "swapped", "silent"))
+    heard = metrics["heard"]
+    if swapped is not None and swapped["n"] >= FEWEST:
         words = (
-            f"the named thing moves in {100 * told['mean']:.0f} % of {told['n']} dreams, in {100 * silent['mean']:.0f} % without the text "
-            f"(95 % of the difference: {100 * gain['low']:+.0f} to {100 * gain['high']:+.0f} points)."
+            f"the named thing moves in {100 * told['mean']:.0f} % of {told['n']} dreams, in {100 * swapped['mean']:.0f} % of {swapped['n']} "
+            f"where another thing is named (95 % of the difference: {100 * heard['low']:+.0f} to {100 * heard['high']:+.0f} points), in "
+            f"{100 * silent['mean']:.0f} % without the text."
         )
-        return (FOLLOWS if gain["low"] > 0 else BLIND), words
+        return (FOLLOWS if heard["low"] > 0 else BLIND), words
     own: Estimate = metrics["own_truth"]
     if own["mean"] is None or own["low"] is None or own["n"] < FEWEST:
         return OPEN, f"only {own['n']} judgements, {FEWEST} at least are wanted."

@@ -200,9 +200,10 @@ def judge_instruction(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
     )
     m = report.metrics
     return {
-        "gate": _gate(report, ("why", "gain", "own_truth")),
+        "gate": _gate(report, ("why", "heard", "gain", "own_truth")),
         "evaluation": {
             **m["told"],
+            "swapped": m["swapped"]["moves"],
             "truth": m["truth"]["moves"],
             "own_truth": m["own_truth"],
             "unnamed": m["unnamed"],

@@ -57,13 +57,25 @@ def test_a_world_that_obeys():
     m = judge(obeys)
     assert m["verdict"] == measure.FOLLOWS, m["why"]
     assert m["told"]["moves"]["mean"] == 1.0 and m["silent"]["moves"]["mean"] == 0.0 and m["truth"]["moves"]["mean"] == 1.0
+    assert m["swapped"]["moves"]["mean"] == 0.0 and m["heard"]["mean"] == 1.0
     assert m["own_truth"]["mean"] == 1.0 and m["unnamed"] == 0
+
+
+def test_what_a_world_does_unasked_is_not_held_against_it():
+    """An able hand that is told nothing pushes something, here always what would have been named."""
+
+    def able(given, actions, text, seed):
+        return frames_of(named(text, NAMES) if text else seed // 2 % 3, 12)
+
+    m = judge(able)
+    assert m["silent"]["moves"]["mean"] == 1.0 and m["gain"]["mean"] == 0.0 and m["verdict"] == measure.FOLLOWS
 
 
 def test_a_world_that_always_pushes_the_same_is_blind():
     m = judge(lambda given, actions, text, seed: frames_of(0, 12))
     assert m["verdict"] == measure.BLIND
     assert m["told"]["moves"]["mean"] == m["silent"]["moves"]["mean"] == pytest.approx(3 / 7)
+    assert m["swapped"]["moves"]["n"] == 6 and m["heard"]["mean"] == 0.0, "the last episode's neighbour names the same thing"
 
 
 def test_what_dissolves_has_not_moved():
