@@ -185,9 +185,9 @@ def judge(metrics: dict[str, Any]) -> tuple[str, str]:
     heard = metrics["heard"]
     if swapped is not None and swapped["n"] >= FEWEST:
         words = (
-            f"the named thing moves in {100 * told['mean']:.0f} % of {told['n']} dreams, in {100 * swapped['mean']:.0f} % of {swapped['n']} "
-            f"where another thing is named (95 % of the difference: {100 * heard['low']:+.0f} to {100 * heard['high']:+.0f} points), in "
-            f"{100 * silent['mean']:.0f} % without the text."
+            f"the named thing moves in {100 * told['mean']:.0f} % of {told['n']} dreams, in {100 * swapped['mean']:.0f} % of "
+            f"{swapped['n']} where another thing is named (95 % of the difference: {100 * heard['low']:+.0f} to "
+            f"{100 * heard['high']:+.0f} points), in {100 * silent['mean']:.0f} % without the text."
         )
         return (FOLLOWS if heard["low"] > 0 else BLIND), words
     own: Estimate = metrics["own_truth"]

@@ -75,10 +75,8 @@ def scenes(rng, b):
     """Two of six kinds of things in each scene, the word for one of them, and in which cell that one is."""
     kind, at = torch.randint(0, 6, (b,), generator=rng), torch.randint(0, 16, (b,), generator=rng)
     cells = 0.3 * torch.randn(b, 6, 16, generator=rng)
-    other, there = (
-        (kind + 1 + torch.randint(0, 5, (b,), generator=rng)) % 6,
-        (at + 1 + torch.randint(0, 15, (b,), generator=rng)) % 16,
-    )
+    other = (kind + 1 + torch.randint(0, 5, (b,), generator=rng)) % 6
+    there = (at + 1 + torch.randint(0, 15, (b,), generator=rng)) % 16
     cells[torch.arange(b), kind, at] += 3.0
     cells[torch.arange(b), other, there] += 3.0
     return cells.unflatten(2, (4, 4)), torch.eye(6)[kind][:, None], at
@@ -104,7 +102,7 @@ def test_it_learns_to_go_where_the_word_says():
 
 
 def test_words_find_their_cells_though_nobody_points():
-    """Each scene shows two kinds of things and its sentence names one: by contrast of scenes and sentences alone words learn their cells."""
+    """Each scene shows two kinds of things and its sentence names one: by contrast of scenes and sentences words learn their cells."""
     torch.manual_seed(0)
     actor, rng = Actor(SMALL, channels=6, action_dim=2, text_dim=6), torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(actor.pointer.parameters(), lr=5e-3)
