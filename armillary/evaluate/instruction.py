@@ -151,7 +151,7 @@ def _row(
     }
     colours = names(episode)
     scene = objects.Scene.read(episode.truth, setup.size, setup.truth_size)
-    which = named(said(episode), colours) if colours else -1
+    which = named(said(episode), colours or ())
     if scene is None or which < 0:
         return row
     tracker = scene.learn(truth)

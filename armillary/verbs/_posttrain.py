@@ -108,8 +108,8 @@ def posttrain_instruction(
 ) -> tuple[dict[str, Any], int]:
     """A world that shows a robot carrying out a sentence, from its present frame.
 
-    A base that takes actions learns to choose them: what is uncertain is then drawn in a few numbers and the picture stays sharp. One that
-    only watches learns to dream from the sentence.
+    A base that takes actions stays as it is and gets a hand that chooses them: what is uncertain is then drawn in a few numbers and the
+    picture stays sharp. One that only watches learns to dream from the sentence.
 
     Ends by telling held-out scenes their own sentence, another one and none: the thing that is named must move. A world that does the same
     whatever it is told is marked TEXT-BLIND, and the exit code is 1.
@@ -119,7 +119,7 @@ def posttrain_instruction(
     Args:
         data: a LeRobot dataset whose episodes have instructions or captions.
         base: the world to go on from, a shipped name or a checkpoint folder. A live one that reads text may take actions, the data's.
-        lora: rank of adapters that are trained instead of all weights; 0 trains those.
+        lora: rank of adapters that are trained instead of all weights; 0 trains those, or where there is a hand that hand alone.
         out: the run's folder (runs/posttrain-instruction by default); the world is in its `model`.
         steps: of training.
         batch: rows in a step; 0 takes what the data and this machine allow.

@@ -5,9 +5,10 @@ the few numbers of an action, and the world dreams what that one action leads to
 sentence alone has to answer the mean of all that the hand might do, and in a few frames hand and things dissolve in it.
 
 The hand looks through the world's eyes: its input is what the world's network makes of the frame, which knows already what is a thing,
-what is the hand and what moves with what. From latents alone it took three times as many steps to the same surprise and then learned
-its episodes by heart (docs/log.md). Cells, words and a few tokens to be read out go through one transformer (as in Octo, Octo Model Team
-2024). The answer is a mixture of Gaussians, so that going left or right around a thing does not become going straight at it.
+what is the hand and what moves with what. From latents alone it learned more slowly, and its episodes by heart (docs/log.md). Cells,
+words and a few tokens to be read out go through one transformer (as in Octo, Octo Model Team 2024); then each of those looks once more
+where in the picture something is (spatial softmax, Levine et al. 2016), because what a hand does next is a matter of places. The answer
+is a mixture of Gaussians, so that going left or right around a thing does not become going straight at it.
 
 What the sentence is about is learned apart, by contrast: of the sentences in a batch a frame fits its own best. A sentence fits as well as
 the cell that it fits best, so words find the cells that they are said of, and no one has to label anything. From actions alone the hand
