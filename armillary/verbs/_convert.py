@@ -42,7 +42,8 @@ def convert(
         size: the member of the family it is, e.g. cv8x8x8, predict1-7b-text2world or ar-4b; found in the weights when empty.
         legacy: tokenizer weights from before September 2024; only needed where they do not tell.
         tokenizer: of a world: what its latents mean, a folder as `convert` or NVIDIA makes it; its path is kept. A pipeline brings its own.
-        precision: of the matrices of a checkpoint folder of a world, as half of the bytes that are sent on; empty keeps every bit.
+        precision: of the matrices of a checkpoint folder (a world, a tokenizer, a diffusion decoder), half of the bytes to send on; empty
+            keeps every bit.
     """
     if precision:
         return _halved(src, out, layout, precision)
@@ -103,23 +104,40 @@ def _halved(src: str, out: Path, layout: Layout, precision: str) -> dict[str, An
 
     import torch
 
-    from armillary import worlds
+    from armillary import tokenizers, worlds
     from armillary.store import find_weights, load_folder
     from armillary.train.models import relative_name
+    from armillary.worlds.autoregressive.refine import load_refiner, save_refiner
 
     if layout != "armillary":
         raise BadInput(f"--precision is for checkpoint folders of ours; --as {layout} keeps every bit.")
     if out.exists():
         raise BadInput(f"{out} exists; name a new folder, nothing is overwritten.")
-    held = load_folder(find_weights(src, "world"), "world")
-    world, kind = worlds.load(src, dtype=None), getattr(torch, precision)
-    ref = world.tokenizer
-    world.setting = dataclasses.replace(world.setting, tokenizer=dataclasses.replace(ref, name=relative_name(ref.name, out)))
-    # Vectors (norms, biases, what normalises latents) are few, and rounding them would show.
-    tensors = {k: v.to(kind) if v.is_floating_point() and v.ndim > 1 else v for k, v in world.state_dict().items()}
-    extra = {k: v for k, v in held.extra.items() if k != "setting"} | {"rounded": {"to": precision, "from": held.sha256}}
-    written = worlds.save(world, out, tensors, extra)
-    return {"out": str(written), "as": layout, "world": world.name, "precision": precision}
+    held, kind = load_folder(find_weights(src, "world")), getattr(torch, precision)
+    extra = dict(held.extra) | {"rounded": {"to": precision, "from": held.sha256}}
+
+    def rounded(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+        # Vectors (norms, biases, what normalises latents) are few, and rounding them would show.
+        return {k: v.to(kind) if v.is_floating_point() and v.ndim > 1 else v for k, v in model.state_dict().items()}
+
+    def beside(ref: TokenizerRef) -> TokenizerRef:
+        return dataclasses.replace(ref, name=relative_name(ref.name, out))
+
+    if held.family == "world":
+        world = worlds.load(src, dtype=None)
+        world.setting = dataclasses.replace(world.setting, tokenizer=beside(world.tokenizer))
+        del extra["setting"]
+        written = worlds.save(world, out, rounded(world), extra)
+    elif held.family == "tokenizer":
+        tokenizer = tokenizers.load(src)
+        written = tokenizers.save(tokenizer, out, rounded(tokenizer), extra)
+    elif held.family == "refiner":
+        refiner = load_refiner(src)
+        refs = {"tokens": beside(refiner.tokens), "latents": beside(refiner.latents)}
+        written = save_refiner(refiner, out, rounded(refiner), extra | refs)
+    else:
+        raise BadInput(f"--precision rounds worlds, tokenizers and diffusion decoders; {src} holds a {held.family}.")
+    return {"out": str(written), "as": layout, held.family: Path(src).name, "precision": precision}
 
 
 def _speaks(src: str) -> bool:

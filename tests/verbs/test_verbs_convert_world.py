@@ -16,6 +16,8 @@ from armillary.tokenizers.published import Published
 from armillary.tokenizers.published_member import PUBLISHED as TOKENIZERS
 from armillary.tokenizers.published_write import write as write_tokenizer
 from armillary.types import Conditioning, LatentStatistics
+from armillary.worlds import TokenizerRef
+from armillary.worlds.autoregressive.refine import REFINERS, build_refiner, load_refiner, save_refiner
 from armillary.worlds.diffusion import published_member
 from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.dit import DiTConfig
@@ -23,6 +25,7 @@ from armillary.worlds.diffusion.published import PublishedWorld, empty_network, 
 from armillary.worlds.diffusion.published_keys import key_map, to_published
 from armillary.worlds.diffusion.published_member import MEMBERS, Shape, objective_of
 from armillary.worlds.diffusion.published_write import write, write_shards
+from armillary.worlds.diffusion.unet import UNetConfig
 
 TINY = DiTConfig(48, 2, 2, lora=8, ratios=(2.0, 1.0, 1.0), limit=(16, 8, 8))
 LATER = dataclasses.replace(TINY, absolute=False, base_fps=0.0, ratios=(1.0, 3.0, 3.0), limit=DiTConfig.limit)
@@ -195,3 +198,24 @@ def test_a_world_in_half_of_its_bytes(tiny, tmp_path):
         verbs.convert(str(source), out=tmp_path / "other", layout="model-pt", precision="float16")
     with pytest.raises(BadInput, match="nothing is overwritten"):
         verbs.convert(str(source), out=tmp_path / "half", precision="bfloat16")
+
+
+def test_a_tokenizer_and_a_diffusion_decoder_in_half_of_their_bytes(tiny, tmp_path):
+    torch.manual_seed(0)
+    size = (32, 32)
+    refs = TokenizerRef("letters", "a" * 64, 4, 8, 2, 6, size), TokenizerRef("alone", "b" * 64, 1, 4, 3, 0, size)
+    network = UNetConfig(fine=32, coarse=32, fine_blocks=1, coarse_blocks=1, heads=2, dim=32)
+    nano = REFINERS["stream-nano"]
+    refiner = build_refiner(dataclasses.replace(nano, world=dataclasses.replace(nano.world, network=network), width=8), *refs)
+    save_refiner(refiner, tmp_path / "refiner", extra={"recipe": "r"})
+    for source, load in ((tmp_path / "refiner", load_refiner), (tiny["frame"], tokenizers.load)):
+        out = tmp_path / f"half-{source.name}"
+        said = verbs.convert(str(source), out=out, precision="float16")
+        assert said["precision"] == "float16" and said["out"] == str(out)
+        whole, half = load(source).state_dict(), load(out).state_dict()
+        for key, value in whole.items():
+            wanted = value.to(torch.float16).to(value.dtype) if value.ndim > 1 else value
+            torch.testing.assert_close(half[key], wanted, rtol=0, atol=0)
+        records = [json.loads((folder / "config.json").read_text()) for folder in (source, out)]
+        assert records[1]["rounded"] == {"to": "float16", "from": records[0]["sha256"]}
+        assert all(records[1][k] == v for k, v in records[0].items() if k != "sha256")
