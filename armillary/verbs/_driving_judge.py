@@ -35,21 +35,21 @@ def judge_driving(dreamer: Dreamer, asked: Asked) -> dict[str, Any]:
     k, clip = dreamer.temporal, dreamer.world.config.clip
     steps = reach([e.length for e in data.entries], 1, min(asked.steps, k * (clip - 1)), k)
     kept = rides(data, 1 + steps)
-    if asked.source.held_out:
-        learn, kept = rides(asked.split("train"), most=READ), kept[: asked.episodes]
-    else:  # nothing is held out: motion is read by half of the drives on the other half
-        learn, kept = kept[::2], kept[1::2][: asked.episodes]
-    if len(kept) < 2 or len(learn) < 2:
-        raise BadInput(
-            f"Judging wants two drives to learn to read motion from and two to dream; got {len(learn)} and {len(kept)}."
-        )
     root = Path(asked.source.path)
     reader: Reader
     if (root / "meta" / "info.json").is_file():
-        reader = Twins(root)
+        reader, kept = Twins(root), kept[: asked.episodes]
     else:
+        if asked.source.held_out:
+            learn, kept = rides(asked.split("train"), most=READ), kept[: asked.episodes]
+        else:  # nothing is held out: motion is read by half of the drives on the other half
+            learn, kept = kept[::2], kept[1::2][: asked.episodes]
+        if len(learn) < 2:
+            raise BadInput(f"Judging wants two drives to learn to read motion from; got {len(learn)}.")
         reader = odometer = Odometer(learn)
         odometer.measure(kept)
+    if len(kept) < 2:
+        raise BadInput(f"Judging wants two drives to dream; got {len(kept)}.")
 
     def dream(given: np.ndarray, way: np.ndarray | None, texts: tuple[str, ...], seed: int) -> np.ndarray:
         return drive(dreamer, given, steps, trajectory=way, texts=texts if dreamer.encoder is not None else (), seed=seed)
