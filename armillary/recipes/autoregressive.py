@@ -228,12 +228,12 @@ def stream(
     tokenizer: str = "video-d4x8x8-tabletop",
     latents: str = "frame-c8-tabletop",
     steps: int = 4000,
-    batch: int = 16,
+    batch: int = 8,
     start: str = "",
     threads: int = 0,
 ) -> RunConfig:
     """A decoder of the tabletop's tokens that goes on from given frames: it draws latents of a continuous tokenizer, four frames at a time.
-    About 0.5 core-seconds a step.
+    About 0.9 core-seconds a step.
 
     Args:
         data: a LeRobot dataset; tokenizer: the discrete one; latents: the continuous one, of the same four frames or of single ones.

@@ -23,7 +23,7 @@ from armillary.tokenizers import Tokenizer
 from armillary.types import Camera, Conditioning
 from armillary.worlds import World
 from armillary.worlds.autoregressive.refine import Refiner, load_refiner
-from armillary.worlds.autoregressive.stream import StreamRefiner
+from armillary.worlds.autoregressive.stream import StreamRefiner, draft_of
 from armillary.worlds.diffusion.causal import CausalWorld
 from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.common import DiffusionWorld
@@ -193,11 +193,14 @@ class Dreamer:
                 them.
         """
         if self.refiner is not None and self.finer is not None:
-            known = {}
-            if given is not None and isinstance(self.refiner, StreamRefiner):
-                seen = self.finer.encode(media.to_tensor(given))
-                known["given"] = seen.values  # type: ignore[union-attr]
-            drawn = self.refiner.render(latents, self.finer.decode, generator=Generator().manual_seed(seed), **known)
+            generator = Generator().manual_seed(seed)
+            if isinstance(self.refiner, StreamRefiner):
+                seen = None if given is None else self.finer.encode(media.to_tensor(given)).values  # type: ignore[union-attr]
+                with self.placement.at(self.tokenizer):
+                    draft = draft_of(latents, self.tokenizer, self.finer)
+                drawn = self.refiner.render(draft, self.finer.decode, generator=generator, given=seen)
+            else:
+                drawn = self.refiner.render(latents, self.finer.decode, generator=generator)
             return media.to_frames(drawn)
         with self.placement.at(self.tokenizer):
             return media.to_frames(self.tokenizer.decode(latents).cpu())

@@ -19,7 +19,7 @@ from armillary.train.models import WorldRun, fitting_video, relative_name
 from armillary.types import Batch, Latents, Tokens
 from armillary.worlds.autoregressive.heads import HeadsConfig, HeadsObjective, save_heads
 from armillary.worlds.autoregressive.refine import REFINERS, Refiner, build_refiner, load_refiner, save_refiner
-from armillary.worlds.autoregressive.stream import StreamRefiner
+from armillary.worlds.autoregressive.stream import StreamRefiner, draft_of
 from armillary.worlds.autoregressive.world import AutoregressiveWorld
 from armillary.worlds.base import TokenizerRef
 
@@ -144,8 +144,9 @@ class RefinerObjective(nn.Module):
 
     @torch.no_grad()
     def read(self, video: Tensor) -> Batch:
-        """Pixels `b 3 t h w` as tokens and latents."""
-        tokens, latents = (t.encode(video) for t in self._frozen)
+        """Pixels `b 3 t h w` as tokens and latents; in float32 whatever the precision of training, as they are made in use."""
+        with torch.autocast(video.device.type, enabled=False):
+            tokens, latents = (t.encode(video) for t in self._frozen)
         assert isinstance(tokens, Tokens) and isinstance(latents, Latents)
         return Batch(tokens=tokens.ids, latents=latents.values)
 
@@ -153,7 +154,13 @@ class RefinerObjective(nn.Module):
         """The refiner's loss; see there."""
         if batch.video is None:
             raise BadInput("A refiner learns from pixels; this batch holds none.")
-        return self.refiner(self.read(batch.video), rng)
+        read = self.read(batch.video)
+        if not isinstance(self.refiner, StreamRefiner):
+            return self.refiner(read, rng)
+        assert read.tokens is not None
+        with torch.autocast(batch.video.device.type, enabled=False):
+            draft = draft_of(read.tokens, *self._frozen)
+        return self.refiner(read, rng, draft)
 
 
 def _reference(name: str, tokenizer: Tokenizer, size: tuple[int, int]) -> TokenizerRef:

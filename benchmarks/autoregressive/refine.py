@@ -29,7 +29,7 @@ from armillary.evaluate import pixels
 from armillary.evaluate.stats import estimate
 from armillary.features.base import apart
 from armillary.worlds.autoregressive.refine import load_refiner
-from armillary.worlds.autoregressive.stream import StreamRefiner
+from armillary.worlds.autoregressive.stream import StreamRefiner, draft_of
 
 
 def main() -> None:
@@ -82,10 +82,11 @@ def drawn(refiner: Any, discrete: Any, fine: Any, truth: np.ndarray) -> dict[str
     seen = media.to_tensor(truth)
     ids, latents = discrete.encode(seen).ids, fine.encode(seen).values
     out = {"truth": truth, "decoder": media.to_frames(discrete.decode(ids))}
-    out["refiner"] = media.to_frames(refiner.render(ids, fine.decode, generator=Generator().manual_seed(0)))
+    told = draft_of(ids, discrete, fine) if isinstance(refiner, StreamRefiner) else ids
+    out["refiner"] = media.to_frames(refiner.render(told, fine.decode, generator=Generator().manual_seed(0)))
     if isinstance(refiner, StreamRefiner):
         given = fine.encode(seen[:, :, :1]).values
-        made = refiner.render(ids, fine.decode, generator=Generator().manual_seed(0), given=given)
+        made = refiner.render(told, fine.decode, generator=Generator().manual_seed(0), given=given)
         out["refiner, 1 given"] = media.to_frames(made)
     out["ceiling"] = media.to_frames(fine.decode(latents))
     out["copy"] = np.repeat(truth[:1], len(truth), 0)

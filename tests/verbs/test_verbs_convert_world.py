@@ -206,7 +206,7 @@ def test_a_tokenizer_and_a_diffusion_decoder_in_half_of_their_bytes(tiny, tmp_pa
     refs = TokenizerRef("letters", "a" * 64, 4, 8, 2, 6, size), TokenizerRef("alone", "b" * 64, 1, 4, 3, 0, size)
     network = UNetConfig(fine=32, coarse=32, fine_blocks=1, coarse_blocks=1, heads=2, dim=32)
     nano = REFINERS["stream-nano"]
-    refiner = build_refiner(dataclasses.replace(nano, world=dataclasses.replace(nano.world, network=network), width=8), *refs)
+    refiner = build_refiner(dataclasses.replace(nano, world=dataclasses.replace(nano.world, network=network)), *refs)
     save_refiner(refiner, tmp_path / "refiner", extra={"recipe": "r"})
     for source, load in ((tmp_path / "refiner", load_refiner), (tiny["frame"], tokenizers.load)):
         out = tmp_path / f"half-{source.name}"

@@ -1,4 +1,4 @@
-"""The streaming diffusion decoder: groups of frames, tokens on a port, given frames as they are."""
+"""The streaming diffusion decoder: groups of frames, a draft of them on a port, given frames as they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLDED = dataclasses.replace(ALONE, name="folded", temporal=4)
 NETWORK = UNetConfig(fine=32, coarse=32, fine_blocks=1, coarse_blocks=1, heads=2, dim=32)
 NANO = REFINERS["stream-nano"]
 assert isinstance(NANO, StreamConfig)
-CONFIG = dataclasses.replace(NANO, world=dataclasses.replace(NANO.world, network=NETWORK), width=8, clip=4)
+CONFIG = dataclasses.replace(NANO, world=dataclasses.replace(NANO.world, network=NETWORK), clip=4)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -33,22 +33,21 @@ def refiner_of(latents: TokenizerRef = ALONE) -> StreamRefiner:
     return StreamRefiner(CONFIG, TOKENS, latents)
 
 
-def pairs(rows: int, frames: int = 4, seed: int = 0, fold: int = 1) -> Batch:
-    """Tokens `b t 4 4` that say the colour of a cell at the end of its group, towards which it goes evenly; latents `b 3 T 8 8`.
+def pairs(rows: int, frames: int = 4, seed: int = 0, fold: int = 1) -> tuple[Batch, torch.Tensor]:
+    """Latents `b 3 T 8 8` and their draft: colours that cells go towards evenly, the draft's off by a little.
 
-    What no token says is a still pattern of its own in each clip: that is known from given frames alone.
+    What no draft says is a still pattern of each clip's own: that is known from given frames alone.
     """
     g = rng(seed)
-    ids = torch.randint(0, 6, (rows, frames, 4, 4), generator=g)
     colours = torch.randn(6, 3, generator=rng(7)) * 2 + 1
+    ids = torch.randint(0, 6, (rows, frames, 4, 4), generator=g)
     ends = colours[ids].permute(0, 4, 1, 2, 3).repeat_interleave(2, 3).repeat_interleave(2, 4)
     still = torch.randn(rows, 3, 1, 8, 8, generator=g)
-    if fold == 4:
-        return Batch(tokens=ids, latents=ends + still)
     steps = [ends[:, :, :1]]
     for i in range(1, frames):
         steps += [ends[:, :, i - 1 : i] * (1 - w) + ends[:, :, i : i + 1] * w for w in (0.25, 0.5, 0.75, 1.0)]
-    return Batch(tokens=ids, latents=torch.cat(steps, 2) + still)
+    said = ends if fold == 4 else torch.cat(steps, 2)
+    return Batch(latents=said + still), said + 0.1 * torch.randn(said.shape, generator=g)
 
 
 def identity(latents: torch.Tensor) -> torch.Tensor:
@@ -56,35 +55,38 @@ def identity(latents: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("ref", [ALONE, FOLDED], ids=["alone", "folded"])
-def test_it_draws_what_tokens_say_and_keeps_what_given_frames_show(ref, tmp_path):
+def test_it_draws_what_a_draft_says_and_keeps_what_given_frames_show(ref, tmp_path):
     fold = ref.temporal
     refiner = refiner_of(ref)
-    refiner.fit_normaliser(pairs(32, fold=fold).latents)
+    refiner.fit_normaliser(pairs(32, fold=fold)[0].latents)
     learner, noise = torch.optim.AdamW(refiner.parameters(), lr=4e-3), rng()
     for step in range(200):
-        loss, metrics = refiner(pairs(16, seed=step, fold=fold), noise)
+        batch, draft = pairs(16, seed=step, fold=fold)
+        loss, metrics = refiner(batch, noise, draft)
         learner.zero_grad()
         loss.backward()
         learner.step()
     assert metrics["error"].isfinite()
-    held = pairs(8, seed=10_000, fold=fold)
-    truth, refiner = held.latents, refiner.eval()
-    assert truth is not None and held.tokens is not None
-    made = refiner.render(held.tokens, identity, generator=rng(), given=truth[:, :, :1])
-    assert made.shape == truth.shape and torch.allclose(made[:, :, :1], truth[:, :, :1], atol=1e-5)
+    (held, draft), refiner = pairs(8, seed=10_000, fold=fold), refiner.eval()
+    truth = held.latents
+    assert truth is not None
+
+    def draw(draft: torch.Tensor, given: torch.Tensor | None = truth[:, :, :1], by: StreamRefiner = refiner) -> torch.Tensor:
+        return by.render(draft, identity, generator=rng(), given=given)
 
     def error(x):
         return float((x - truth)[:, :, 1:].square().mean())
 
-    copy, other = truth[:, :, :1].expand_as(truth), held.tokens.flip(0)
-    strange = refiner.render(other, identity, generator=rng(), given=truth[:, :, :1])
-    blank = refiner.render(held.tokens, identity, generator=rng())
-    assert error(made) < 0.4 * min(error(copy), error(strange), error(blank)), "tokens count, and so do given frames"
-    assert torch.equal(made, refiner.render(held.tokens, identity, generator=rng(), given=truth[:, :, :1]))
+    made = draw(draft)
+    assert made.shape == truth.shape and torch.allclose(made[:, :, :1], truth[:, :, :1], atol=1e-5)
+    copy = truth[:, :, :1].expand_as(truth)
+    rivals = {"copy": copy, "another draft": draw(draft.flip(0)), "nothing given": draw(draft, None), "draft": draft}
+    assert error(made) < 0.4 * min(error(x) for x in rivals.values()), "the draft counts, and so do given frames"
+    assert torch.equal(made, draw(draft))
     save_refiner(refiner, tmp_path / "refiner")
     again = load_refiner(tmp_path / "refiner")
     assert isinstance(again, StreamRefiner) and again.config == CONFIG and again.latents == ref
-    assert torch.equal(made, again.render(held.tokens, identity, generator=rng(), given=truth[:, :, :1]))
+    assert torch.equal(made, draw(draft, by=again))
 
 
 def test_groups_come_apart_as_they_were():
@@ -99,16 +101,15 @@ def test_groups_come_apart_as_they_were():
     assert whole.grouped(z) is z and whole.apart(z) is z
 
 
-def test_a_frame_hangs_on_its_tokens_and_those_before_but_on_no_later_ones():
+def test_a_frame_hangs_on_its_draft_and_those_before_but_on_no_later_ones():
     refiner = refiner_of().eval()
     with torch.no_grad():
         for p in refiner.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=rng(3)))
-    ids = pairs(1).tokens
-    assert ids is not None
-    changed = ids.clone()
-    changed[:, 2] = (changed[:, 2] + 1) % 6
-    a, b = (refiner.render(x, identity, generator=rng()) for x in (ids, changed))
+    draft = pairs(1)[1]
+    changed = draft.clone()
+    changed[:, :, 5:9] += 1
+    a, b = (refiner.render(x, identity, generator=rng()) for x in (draft, changed))
     same = (a == b).flatten(3).all(-1).all(1)[0]
     assert same[:5].all() and not same[5:9].any() and not same[9:].any()
 
@@ -121,15 +122,16 @@ def test_bad_inputs():
     ):
         with pytest.raises(BadInput, match=message):
             StreamRefiner(CONFIG, tokens, latents)
-    refiner, batch = refiner_of(), pairs(1)
-    assert batch.tokens is not None and batch.latents is not None
-    with pytest.raises(BadInput, match="b t 4 4"):
-        refiner.said(torch.zeros(1, 2, 3, 4, dtype=torch.long))
-    with pytest.raises(BadInput, match="lacks one"):
-        refiner(Batch(tokens=batch.tokens), rng())
+    refiner, (batch, draft) = refiner_of(), pairs(1)
+    with pytest.raises(BadInput, match="b 3 T 8 8"):
+        refiner.said(torch.zeros(1, 3, 5, 8, 4))
+    with pytest.raises(BadInput, match="of one shape; got None"):
+        refiner(Batch(tokens=torch.zeros(1, 4, 4, 4, dtype=torch.long)), rng(), draft)
+    with pytest.raises(BadInput, match="of one shape"):
+        refiner(batch, rng(), draft[:, :, :5])
     with pytest.raises(BadInput, match="only 2 are to be drawn"):
-        refiner.render(batch.tokens[:, :2], identity, generator=rng(), given=batch.latents)
+        refiner.render(draft[:, :, :5], identity, generator=rng(), given=batch.latents)
     with pytest.raises(BadInput, match="samples with steps; got guidance"):
-        refiner.render(batch.tokens, identity, generator=rng(), guidance=1.0)
+        refiner.render(draft, identity, generator=rng(), guidance=1.0)
     with pytest.raises(BadInput, match="wants a U-Net"):
         dataclasses.replace(CONFIG, world=dataclasses.replace(CONFIG.world, network=DiTConfig(32, 1, 2)))

@@ -1,15 +1,17 @@
-"""A diffusion decoder that goes on from what is drawn already: each frame of tokens from its tokens and the frames before it.
+"""A diffusion decoder that goes on from what is drawn already: each frame of tokens from the frames before it and a first draft.
 
 `refine.py` draws a chunk whole and begins each chunk anew, as published. A world that continues given frames can do better: most of a
 picture is as it was in the frame before, which tokens only say roughly. So this one is a live world (`diffusion.stepping`) over the
-latents of a continuous tokenizer, with a frame's tokens (and those before it) on its `channels` port in place of an action. Given
-frames are seen as they are, and no chunk has to be blended into the next.
+latents of a continuous tokenizer. In place of an action it sees the *draft*: what the discrete tokenizer's own decoder makes of the
+tokens, read by the continuous tokenizer, for this frame and the one before, so that it also sees what the draft says has changed. (Told
+the tokens themselves it had to learn that decoder anew, and drew worse than it; docs/log.md.) Given frames are seen as they are, and no
+chunk has to be blended into the next.
 
 A frame of tokens stands for k frames of video, its first for one. Where the continuous tokenizer folds as many they go frame by frame;
 where it sees each frame alone, k frames are drawn at once, their channels stacked, and the first is that one frame k times: a *group*
 either way.
 
-    b batch   t frame of tokens, group   k frames in a group   c latent channel   h w cell
+    b batch   t frame of tokens, group   k frames in a group   c latent channel   T latent frame   h w cell
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from armillary.errors import BadInput
 from armillary.types import Batch, Conditioning
@@ -38,16 +39,14 @@ class StreamConfig:
 
     Args:
         world: a stepping one; its `past` counts groups.
-        width: numbers a token is embedded in.
         clip: frames of tokens in a training window, at most.
-        corrupt: share of tokens that in training are others, drawn at random: a world's tokens are not a tokenizer's.
+        targets: groups of each window that are learned in one step: reading a window costs more than the network does.
         steps: evaluations a group.
     """
 
     world: DiffusionConfig
-    width: int = 32
     clip: int = 5
-    corrupt: float = 0.0
+    targets: int = 4
     steps: int = 1
 
     def __post_init__(self) -> None:
@@ -57,7 +56,7 @@ class StreamConfig:
 
 class StreamRefiner(nn.Module):
     """Args:
-    tokens: the discrete tokenizer whose ids it reads; latents: the continuous one whose latents it draws.
+    tokens: the discrete tokenizer whose drafts it sees; latents: the continuous one whose latents it draws.
 
     Raises:
         BadInput: they do not fit each other.
@@ -82,8 +81,7 @@ class StreamRefiner(nn.Module):
         world = config.world.build(Setting(ref, None))
         assert isinstance(world, SteppingWorld)
         self.world = world
-        self.embed = nn.Embedding(tokens.vocab, config.width)
-        self.join = nn.Conv2d(2 * config.width, world.ports.channels, 3, padding=1)
+        self.join = nn.Conv2d(2 * ref.channels, world.ports.channels, 3, padding=1)
         self.name, self.sha256 = "", ""
 
     @property
@@ -112,36 +110,32 @@ class StreamRefiner(nn.Module):
         frames = rearrange(groups, "b (k c) t h w -> b c (t k) h w", k=self.group)
         return frames[:, :, self.group - 1 :]
 
-    def said(self, ids: Tensor) -> Tensor:
-        """Tokens `b t h w` as maps for the `channels` port, `b d t h w`; a frame's map also holds the tokens before it."""
-        self._check(ids)
-        height, width = (s // self.latents.spatial for s in self.latents.size)
-        embedded = self.embed(ids)
-        before = torch.cat([embedded[:, :1], embedded[:, :-1]], dim=1)
-        cells = rearrange(torch.cat([before, embedded], dim=-1), "b t h w d -> (b t) d h w")
-        return rearrange(
-            self.join(F.interpolate(cells, (height, width), mode="bilinear")), "(b t) d h w -> b d t h w", b=len(ids)
-        )
+    def said(self, draft: Tensor) -> Tensor:
+        """Latents of a draft `b c T h w` as maps for the `channels` port, `b d t h w`; a frame's map also holds the draft before it."""
+        self._check(draft)
+        groups = self.world.normalise(self.grouped(draft))
+        before = torch.cat([groups[:, :, :1], groups[:, :, :-1]], dim=2)
+        cells = rearrange(torch.cat([before, groups], dim=1), "b c t h w -> (b t) c h w")
+        return rearrange(self.join(cells), "(b t) d h w -> b d t h w", b=len(draft))
 
-    def forward(self, batch: Batch, rng: Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """One training step's loss, from `tokens` `b t h w` and `latents` of the same video.
+    def forward(self, batch: Batch, rng: Generator, draft: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """One training step's loss, from `latents` and those of the `draft` of the same video, `b c T h w` each.
 
         Returns:
             loss; `{"error": share of a typical change's variance left unexplained}`.
         """
-        if batch.tokens is None or batch.latents is None:
-            raise BadInput("A refiner learns from tokens and latents of the same video; this batch lacks one of them.")
-        ids = batch.tokens
-        if self.config.corrupt:
-            other = torch.randint(0, self.tokens.vocab, ids.shape, generator=rng, device=rng.device).to(ids.device)
-            swap = torch.rand(ids.shape, generator=rng, device=rng.device).to(ids.device) < self.config.corrupt
-            ids = torch.where(swap, other, ids)
-        return self.world(Batch(latents=self.grouped(batch.latents)), rng, Conditioning(channels=self.said(ids)))
+        if batch.latents is None or batch.latents.shape != draft.shape:
+            raise BadInput(
+                f"A streaming refiner learns from latents of a video and of its draft, of one shape; got "
+                f"{None if batch.latents is None else tuple(batch.latents.shape)} and {tuple(draft.shape)}."
+            )
+        z, maps = (x.repeat_interleave(self.config.targets, 0) for x in (self.grouped(batch.latents), self.said(draft)))
+        return self.world(Batch(latents=z), rng, Conditioning(channels=maps))
 
     @torch.no_grad()
     def render(
         self,
-        ids: Tensor,
+        draft: Tensor,
         decode: Callable[[Tensor], Tensor],
         *,
         generator: Generator,
@@ -149,29 +143,37 @@ class StreamRefiner(nn.Module):
         steps: int | None = None,
         **unknown: Any,
     ) -> Tensor:
-        """Pixels of tokens `b t h w` of any length.
+        """Pixels of a draft of any length.
 
         Args:
+            draft: latents `b c T h w` of what the discrete tokenizer's decoder made of the tokens.
             decode: the continuous tokenizer's, from latents to pixels `b 3 T h w`.
             given: its latents of the first frames, where they are known: they are shown as they are, and drawing goes on from them.
             steps: evaluations a group; None for the refiner's own.
         """
         if unknown:
             raise BadInput(f"A streaming refiner samples with steps; got {', '.join(unknown)}.")
-        maps = self.said(ids.to(self.embed.weight.device))
+        maps = self.said(draft.to(self.join.weight))
         b, _, t, h, w = maps.shape
         z = maps.new_zeros(b, self.world.tokenizer.channels, 0, h, w) if given is None else self.grouped(given.to(maps))
         known, steps = z.shape[2], self.config.steps if steps is None else steps
         if known > t:
-            raise BadInput(f"{known} frames of tokens are given as latents, and only {t} are to be drawn.")
+            raise BadInput(f"{known} frames are given as latents, and only {t} are to be drawn.")
         told = Conditioning(channels=maps[:, :, known:])
         made = self.world.extend(z, t - known, told, generator=generator, steps=steps, first_steps=steps)
         return decode(self.apart(torch.cat([z, made], dim=2)))
 
-    def _check(self, ids: Tensor) -> None:
-        height, width = (s // self.tokens.spatial for s in self.tokens.size)
-        if ids.ndim != 4 or ids.shape[1] < 1 or tuple(ids.shape[2:]) != (height, width):
-            raise BadInput(f"Tokens are b t {height} {width} here, of a frame or more; got {tuple(ids.shape)}.")
+    def _check(self, draft: Tensor) -> None:
+        height, width = (s // self.latents.spatial for s in self.latents.size)
+        shape = (self.latents.channels, height, width)
+        if draft.ndim != 5 or draft.shape[2] < 1 or (draft.shape[1], *draft.shape[3:]) != shape:
+            raise BadInput(f"A draft is b {shape[0]} T {height} {width} here, of a frame or more; got {tuple(draft.shape)}.")
+
+
+@torch.no_grad()
+def draft_of(ids: Tensor, discrete: Any, continuous: Any) -> Tensor:
+    """What `discrete` draws of tokens `b t h w`, as latents `b c T h w` of `continuous`."""
+    return continuous.encode(discrete.decode(ids)).values
 
 
 # One group back, and from the first on: what a clip begins with is seen in training as it is in use.
