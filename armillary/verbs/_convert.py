@@ -113,7 +113,7 @@ def _halved(src: str, out: Path, layout: Layout, precision: str) -> dict[str, An
         raise BadInput(f"--precision is for checkpoint folders of ours; --as {layout} keeps every bit.")
     if out.exists():
         raise BadInput(f"{out} exists; name a new folder, nothing is overwritten.")
-    held, kind = load_folder(find_weights(src, "world")), getattr(torch, precision)
+    held, kind = load_folder(find_weights(src)), getattr(torch, precision)
     extra = dict(held.extra) | {"rounded": {"to": precision, "from": held.sha256}}
 
     def rounded(model: torch.nn.Module) -> dict[str, torch.Tensor]:
