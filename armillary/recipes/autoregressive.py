@@ -151,16 +151,16 @@ def blocks(
     cache: str = "",
     threads: int = 0,
 ) -> RunConfig:
-    """`ar-tabletop` that says a row of eight tokens at once: an eighth of the passes. About 1.2 core-seconds a step.
+    """`ar-tabletop-steered` that says two rows of eight tokens at once: a sixteenth of the passes. About 1.2 core-seconds a step.
 
     Args:
         data: a LeRobot dataset; tokenizer: a discrete video one; cache: folder for encoded data.
-        start: a world that says single tokens or blocks, to go on from.
+        start: a steered world that says single tokens or blocks, to go on from.
     """
-    base = tabletop.ar(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
+    base = tabletop.ar_steered(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
     assert isinstance(base.model, WorldRun)
     return dataclasses.replace(
-        base, name="ar-tabletop-blocks", model=dataclasses.replace(base.model, overrides=("network.block=8",))
+        base, name="ar-tabletop-blocks", model=dataclasses.replace(base.model, overrides=("network.block=16",))
     )
 
 
@@ -170,18 +170,18 @@ def heads(
     tokenizer: str = "video-d4x8x8-tabletop",
     steps: int = 1000,
     batch: int = 8,
-    start: str = "tabletop-ar",
+    start: str = "",
     count: int = 6,
     cache: str = "",
     threads: int = 0,
 ) -> RunConfig:
-    """Speculative heads of a trained world, in a folder of their own. About 1 core-second a step.
+    """Speculative heads of a trained steered world, in a folder of their own. About 1 core-second a step.
 
     Args:
-        data: what the world was trained on; tokenizer: the world's own; start: the world; count: heads.
+        data: what the world was trained on; tokenizer: the world's own; start: the world, which says single tokens; count: heads.
         cache: folder for encoded data.
     """
-    base = tabletop.ar(data, tokenizer=tokenizer, steps=steps, batch=batch, cache=cache, threads=threads)
+    base = tabletop.ar_steered(data, tokenizer=tokenizer, steps=steps, batch=batch, cache=cache, threads=threads)
     return dataclasses.replace(
         base,
         name="ar-tabletop-heads",

@@ -201,8 +201,14 @@ def world_diffusion(story: Story) -> dict[str, Any]:
 
 def world_autoregressive(story: Story) -> dict[str, Any]:
     stage, tokenizer = "world-autoregressive", str(story.out / "tokenizer-discrete" / "model")
-    start = _start(stage) if simulated(story) else ""
-    config = _clips(story, "ar", stage, tokenizer=tokenizer, cache=str(story.out / "cache"), start=start)
+    cache = str(story.out / "cache")
+    if simulated(story):
+        from armillary.recipes.tabletop import ar_steered, shorter
+
+        config = ar_steered(str(story.out / "episodes"), tokenizer=tokenizer, start=_start(stage), cache=cache)
+        config = shorter(config, "demo-ar-steered", _steps(story, stage))
+    else:
+        config = _clips(story, "ar", stage, tokenizer=tokenizer, cache=cache)
     return _run(story, stage, config) | {"parameters": _parameters(story.out / stage / "model")}
 
 
@@ -280,7 +286,7 @@ def guard(story: Story) -> dict[str, Any]:
 
 
 def generate(story: Story) -> dict[str, Any]:
-    """A prompt, one image and an action sequence for the diffusion world; one image and a caption, and a prompt, for the other."""
+    """The diffusion world from a prompt, an image, an image and actions; the other from an image (with actions, if any) and a prompt."""
     import armillary
 
     both = dreamers(story)
@@ -290,16 +296,16 @@ def generate(story: Story) -> dict[str, Any]:
     media.write_image(image, first.frames["front"][0])
     gate = guards.default_gate()
     prompt = next((t for t in (first.caption, first.instruction) if t and both["diffusion"].fits(t)), PROMPTS[0])
-    acting = both["diffusion"].world.action_spec is not None
     length = 25
+    acting = {kind: {} if d.world.action_spec is None else {"actions": first.actions[: length - 1]} for kind, d in both.items()}
     plans: dict[str, tuple[str, dict[str, Any]]] = {
         "prompt": ("diffusion", {"prompt": prompt}),
         "image": ("diffusion", {"image": image}),
-        "autoregressive-image": ("autoregressive", {"image": image, "prompt": prompt}),
+        "autoregressive-image": ("autoregressive", {"image": image, "prompt": prompt} | acting["autoregressive"]),
         "autoregressive-prompt": ("autoregressive", {"prompt": prompt}),
     }
-    if acting:
-        plans["actions"] = ("diffusion", {"image": image, "actions": first.actions[: length - 1], "prompt": prompt})
+    if acting["diffusion"]:
+        plans["actions"] = ("diffusion", {"image": image, "prompt": prompt} | acting["diffusion"])
     made: dict[str, Any] = {}
     for name, (kind, given) in plans.items():
         try:

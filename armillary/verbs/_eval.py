@@ -130,7 +130,9 @@ def _world(
     if long:
         _long_enough(kept, camera, past + lasting)
     common: dict[str, Any] = {"past": past, "size": dreamer.size[0], "camera": camera, "seed": seed}
-    common |= {"reconstruct": reconstructor(dreamer.tokenizer), "multiple": step}
+    # With a diffusion decoder the most there is to reach is what that makes of the truth's tokens.
+    redrawn = (lambda x: dreamer.decode(dreamer.encode(x), seed, x[:past])) if refine else reconstructor(dreamer.tokenizer)
+    common |= {"reconstruct": redrawn, "multiple": step}
     shown = _Shown(past)
     made = as_dream(dreamer, -(-max(horizons) // step) * step, **options)
     reports = {"rollouts": evaluate_world(made, kept, horizons, watch=shown.watch, **common)}

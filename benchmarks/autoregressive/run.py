@@ -1,13 +1,15 @@
 """Autoregressive decoding: tokens a CPU second against transformers' `generate` and NVIDIA's decode on the same weights, one thread.
 
 Peers are found on the path: `transformers`, and `cosmos_predict1` (NVIDIA's repository, its parallel libraries replaced by nothing: one
-process needs none of them). One that is missing is left out. The network is a Llama of 21.9 million parameters with random weights;
+process needs none of them). One that is missing is left out. The network is a Llama of 23.1 million parameters with random weights, whose
+speed is that of reading them from memory, and (`_small`) one of 2.7 million, as the worlds that are trained here, which a cache holds;
 every peer says the likeliest token, and what it says is compared before anything is timed.
 
-* tokens_vs_generate: ours against `generate`, 32 tokens given and 64 made; int8_vs_generate: the same with weights of eight bits.
+* tokens_vs_generate: ours against `generate`, 32 tokens given and 48 made; int8_vs_generate: the same with weights of eight bits.
 * tokens_vs_nvidia_256, tokens_vs_nvidia_2k: against NVIDIA's decode, whose cache has that many places, all of which it attends to.
-* blocks_vs_plain: a world of `ar-nano`'s size that says 8 tokens at once against one that says them singly, four latent frames of 8 x 8
+* blocks_vs_plain: a world of `ar-nano`'s size that says 16 tokens at once against one that says them singly, four latent frames of 8 x 8
   after one (random weights: how fast, not how good).
+* memory: bytes of weights that a CPU second of decoding reads, and those that one product with a large matrix reads.
 * heads_vs_plain: with `--world` and `--heads`, a trained world with its speculative heads against without them, at equal tokens.
 * quality: with `--world`, `--blocks` and `--data`, PSNR on held-out episodes, 16 frames after one, beside a copy of the last.
 
@@ -17,8 +19,11 @@ every peer says the likeliest token, and what it says is compared before anythin
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+import time
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +41,32 @@ from armillary.worlds.autoregressive.transformer import SIZES, Transformer, Tran
 CONFIG = TransformerConfig(
     vocab=4096, dim=512, layers=6, heads=8, kv_heads=4, hidden=1536, theta=10_000.0, begin=False, flat=True, qk_norm=False
 )
+# As many numbers as the worlds that are trained here (`ar-nano`), which fit into a core's cache.
+SMALL = dataclasses.replace(CONFIG, vocab=1000, dim=192, heads=6, kv_heads=2, hidden=512)
 GIVEN, MADE = 32, 48
 
 
-def ours() -> Transformer:
+def ours(config: TransformerConfig) -> Transformer:
     torch.manual_seed(0)
-    network = Transformer(CONFIG, Grid(1, 1, 16, 16)).eval().requires_grad_(False)
+    network = Transformer(config, Grid(1, 1, 16, 16)).eval().requires_grad_(False)
     for p in network.parameters():
         p.add_(torch.randn_like(p) * 0.05)  # so that which token is likeliest does not hang on rounding
     return network
 
 
 def transformers_peer(network: Transformer) -> Any:
+    config = network.config
     from transformers import LlamaConfig, LlamaForCausalLM
 
     settings = LlamaConfig(
-        vocab_size=CONFIG.vocab,
-        hidden_size=CONFIG.dim,
-        intermediate_size=CONFIG.hidden,
-        num_hidden_layers=CONFIG.layers,
-        num_attention_heads=CONFIG.heads,
-        num_key_value_heads=CONFIG.kv_heads,
-        rms_norm_eps=CONFIG.eps,
-        rope_theta=CONFIG.theta,
+        vocab_size=config.vocab,
+        hidden_size=config.dim,
+        intermediate_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads,
+        rms_norm_eps=config.eps,
+        rope_theta=config.theta,
         tie_word_embeddings=False,
         max_position_embeddings=2048,
         eos_token_id=None,
@@ -66,7 +74,7 @@ def transformers_peer(network: Transformer) -> Any:
         pad_token_id=0,
     )
     model = LlamaForCausalLM(settings).eval().requires_grad_(False)
-    model.load_state_dict(to_llama(CONFIG, network.state_dict()))
+    model.load_state_dict(to_llama(config, network.state_dict()))
     return lambda ids: model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=MADE, do_sample=False)[:, GIVEN:]
 
 
@@ -99,17 +107,18 @@ def nvidia_peer(network: Transformer, places: int) -> Any:
     torch.cuda.current_device = lambda: "cpu"  # type: ignore[assignment]
     from cosmos_predict1.autoregressive.networks.transformer import Transformer as Theirs  # pyright: ignore
 
+    config = network.config
     settings = {
-        "vocab_size": CONFIG.vocab,
-        "n_layers": CONFIG.layers,
-        "dim": CONFIG.dim,
-        "n_heads": CONFIG.heads,
-        "n_kv_heads": CONFIG.kv_heads,
+        "vocab_size": config.vocab,
+        "n_layers": config.layers,
+        "dim": config.dim,
+        "n_heads": config.heads,
+        "n_kv_heads": config.kv_heads,
         "head_dim": None,
-        "ffn_hidden_size": CONFIG.hidden,
+        "ffn_hidden_size": config.hidden,
         "norm_type": "rmsnorm",
-        "norm_eps": CONFIG.eps,
-        "rope_theta": CONFIG.theta,
+        "norm_eps": config.eps,
+        "rope_theta": config.theta,
         "rope_dim": "1D",
         "pytorch_rope_version": "v2",
         "max_batch_size": 1,
@@ -137,7 +146,7 @@ def nvidia_peer(network: Transformer, places: int) -> Any:
     from omegaconf import OmegaConf  # pyright: ignore
 
     model = Theirs(OmegaConf.create(settings)).eval().requires_grad_(False)
-    model.load_state_dict(to_published(CONFIG, network.state_dict()))
+    model.load_state_dict(to_published(config, network.state_dict()))
 
     @torch.inference_mode()
     def made(ids: torch.Tensor) -> torch.Tensor:
@@ -151,11 +160,11 @@ def nvidia_peer(network: Transformer, places: int) -> Any:
     return made
 
 
-def against_peers(repeats: int, ratios: dict[str, Any], figures: dict[str, Any]) -> None:
-    network = ours()
-    figures["parameters"] = sum(p.numel() for p in network.parameters())
+def against_peers(config: TransformerConfig, tag: str, repeats: int, ratios: dict[str, Any], figures: dict[str, Any]) -> None:
+    network = ours(config)
+    figures[f"parameters{tag}"] = sum(p.numel() for p in network.parameters())
     ids, uniform = (
-        torch.randint(0, CONFIG.vocab, (1, GIVEN), generator=torch.Generator().manual_seed(1)),
+        torch.randint(0, config.vocab, (1, GIVEN), generator=torch.Generator().manual_seed(1)),
         draw(torch.Generator(), 1, MADE),
     )
     joined = {False: Joined(network), True: Joined(network, int8=True)}
@@ -173,25 +182,45 @@ def against_peers(repeats: int, ratios: dict[str, Any], figures: dict[str, Any])
         try:
             peers[name] = make()
         except ImportError as error:
-            figures[f"left out: {name}"] = str(error)
+            figures[f"left out: {name}{tag}"] = str(error)
             continue
         assert torch.equal(peers[name](ids), said), f"{name} says other tokens"
     names = {"generate": "transformers generate", "nvidia_256": "NVIDIA, cache of 256", "nvidia_2k": "NVIDIA, cache of 2048"}
     for name, peer in peers.items():
         found = harness.interleaved(run, lambda peer=peer: peer(ids), repeats)
-        ratios[f"tokens_vs_{name}"] = found | {"peer": names[name]}
-        figures[f"{name}: tokens a CPU second, ours and theirs"] = [round(MADE / found[k], 1) for k in ("ours_s", "theirs_s")]
+        ratios[f"tokens_vs_{name}{tag}"] = found | {"peer": names[name]}
+        figures[f"{name}{tag}: tokens a CPU second, ours and theirs"] = [
+            round(MADE / found[k], 1) for k in ("ours_s", "theirs_s")
+        ]
+    read = 4 * (figures[f"parameters{tag}"] - network.embed.weight.numel())
+    figures[f"memory{tag}: GB a CPU second, decoding and one large product"] = [
+        round(MADE * read / min(_seconds(run) for _ in range(5)) / 1e9, 1),
+        round(_bandwidth() / 1e9, 1),
+    ]
     if "generate" in peers:
         found = harness.interleaved(lambda: run(True), lambda: peers["generate"](ids), repeats)
-        ratios["int8_vs_generate"] = found | {"peer": names["generate"]}
-    ratios["int8_vs_float32"] = harness.interleaved(lambda: run(True), run, repeats) | {"peer": "ours in float32"}
+        ratios[f"int8_vs_generate{tag}"] = found | {"peer": names["generate"]}
+    ratios[f"int8_vs_float32{tag}"] = harness.interleaved(lambda: run(True), run, repeats) | {"peer": "ours in float32"}
     # One greedy path drifts from the other after the first different token: the share of equal choices on the same past says more.
     exact = network(torch.cat([ids, said], 1))[0]
     near = torch.cat([_read(network, joined[True], torch.cat([ids, said], 1))], 0)
-    figures["int8: same likeliest token"] = round(float((exact[GIVEN:].argmax(-1) == near.argmax(-1)).float().mean()), 3)
-    figures["int8: error of logits, share of their deviation"] = round(
+    figures[f"int8{tag}: same likeliest token"] = round(float((exact[GIVEN:].argmax(-1) == near.argmax(-1)).float().mean()), 3)
+    figures[f"int8{tag}: error of logits, share of their deviation"] = round(
         float((exact[GIVEN:] - near).std() / exact[GIVEN:].std()), 4
     )
+
+
+def _bandwidth() -> float:
+    """Bytes that a CPU second of one product with a matrix of 256 MB reads, the best of five."""
+    matrix, vector = torch.ones(8192, 8192), torch.ones(8192)
+    torch.mv(matrix, vector)
+    return 4 * matrix.numel() / min(_seconds(lambda: torch.mv(matrix, vector)) for _ in range(5))
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 @torch.inference_mode()
@@ -206,10 +235,8 @@ def _read(network: Transformer, joined: Joined, ids: torch.Tensor) -> torch.Tens
 
 
 def blocks(repeats: int, ratios: dict[str, Any]) -> None:
-    import dataclasses
-
     runs = []
-    for size in (8, 1):
+    for size in (16, 1):
         torch.manual_seed(0)
         config = dataclasses.replace(SIZES["nano"], vocab=1000, block=size)
         network = Transformer(config, Grid(1, 5, 8, 8)).eval().requires_grad_(False)
@@ -232,14 +259,16 @@ def speculative(options: argparse.Namespace, repeats: int, ratios: dict[str, Any
 
     world: Any = worlds.load(options.world)
     heads = load_heads(options.heads, world)
-    source = EpisodesConfig(options.data, frames=17, size=world.tokenizer.size, actions=False)
+    steered = world.action_spec is not None
+    source = EpisodesConfig(options.data, frames=17, size=world.tokenizer.size, actions=steered)
     batch = (
         LatentsConfig(source, tokenizer=world.tokenizer.name, text=world.setting.text, cache=options.cache)
         .build("held-out")
         .batch(0, 1, 0)
     )
     assert batch.tokens is not None
-    told, given = Conditioning(context=batch.context, context_mask=batch.context_mask), batch.tokens[:, :1]
+    actions = None if batch.actions is None else batch.actions[:, :16]
+    told, given = Conditioning(context=batch.context, context_mask=batch.context_mask, actions=actions), batch.tokens[:, :1]
     passes: dict[str, list[int]] = {}
 
     def run(name: str, **more: Any) -> torch.Tensor:
@@ -264,15 +293,17 @@ def quality(options: argparse.Namespace, figures: dict[str, Any]) -> None:
     from armillary.rollout.dreamer import Dreamer
 
     dreamers = {"plain": Dreamer(options.world), "blocks": Dreamer(options.blocks)}
-    data = EpisodesConfig(options.data, frames=17, size=dreamers["plain"].size, actions=False).build("held-out")
+    steered = dreamers["plain"].world.action_spec is not None
+    data = EpisodesConfig(options.data, frames=17, size=dreamers["plain"].size, actions=steered).build("held-out")
     clips = data.batch(0, options.clips, 0)
     assert clips.video is not None
     errors: dict[str, list[float]] = {name: [] for name in (*dreamers, "copy")}
     for i, video in enumerate(clips.video):
         frames = ((video.permute(1, 2, 3, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
         prompt = clips.text[i] if clips.text else ""
+        actions = None if clips.actions is None else clips.actions[i, :16].numpy()
         for name, dreamer in dreamers.items():
-            made = dreamer.dream(frames[:1], 16, prompt=prompt, seed=i, cut=True)
+            made = dreamer.dream(frames[:1], 16, prompt=prompt, actions=actions, seed=i, cut=True)
             errors[name].append(float(np.square(made.astype(float) - frames[1:]).mean()))
         errors["copy"].append(float(np.square(frames[:1].astype(float) - frames[1:]).mean()))
     for name, found in errors.items():
@@ -281,7 +312,7 @@ def quality(options: argparse.Namespace, figures: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--world", default="tabletop-ar")
+    parser.add_argument("--world", default="", help="says single tokens, as `armillary train ar-tabletop-steered` makes it")
     parser.add_argument("--heads", default="")
     parser.add_argument("--blocks", default="")
     parser.add_argument("--data", default="", help="a LeRobot dataset of the world's kind")
@@ -292,11 +323,14 @@ def main() -> None:
     common = harness.arguments(__doc__ or "")
     torch.set_num_threads(1)
     repeats, ratios, figures = (3 if common.quick else 5), {}, {}
-    against_peers(repeats, ratios, figures)
+    against_peers(CONFIG, "", repeats, ratios, figures)
+    against_peers(SMALL, "_small", repeats, ratios, figures)
     blocks(repeats, ratios)
-    if options.heads and options.data:
+    if (options.heads or options.blocks) and not (options.world and options.data):
+        parser.error("--heads and --blocks want the --world they stand beside, and --data")
+    if options.heads:
         speculative(options, repeats, ratios, figures)
-    if options.blocks and options.data:
+    if options.blocks:
         quality(options, figures)
     harness.report(__file__, ratios, figures, common)
 

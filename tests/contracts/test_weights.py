@@ -9,6 +9,7 @@ from armillary import tokenizers, worlds
 from armillary.data import EpisodesConfig, LatentsConfig
 from armillary.recipes import RECIPES
 from armillary.store import load_folder, weights_root
+from armillary.worlds.autoregressive.refine import load_refiner
 
 FOLDERS = sorted(p.parent for p in weights_root().glob("*/config.json"))
 
@@ -21,6 +22,10 @@ def test_a_shipped_checkpoint_loads_and_has_a_card(folder):
     elif held.family == "world":
         world = worlds.load(folder.name)
         assert tokenizers.load(world.tokenizer.name).sha256 == world.tokenizer.sha256
+    elif held.family == "refiner":
+        refiner = load_refiner(folder.name)
+        for ref in (refiner.tokens, refiner.latents):
+            assert tokenizers.load(ref.name).sha256 == ref.sha256
     card = (folder / "README.md") if (folder / "README.md").is_file() else (folder / "card.json")
     assert folder.name in card.read_text() or held.family in card.read_text()
 
