@@ -58,6 +58,8 @@ def main() -> None:
     for arm in ("noise", "true"):
         folder = copied(options.data, options.work / f"{arm}-episodes", options.episodes, arm == "noise")
         told, code = posttrain_action(data=folder, base=options.base, steps=options.steps, out=options.work / arm)
+        if told.get("finished") is False:
+            raise SystemExit("Stopped; the same command goes on.")
         judged, later = eval_control(world=told["world"], data=options.held)
         figures[arm] = {
             "own gate": {"verdict": told["gate"]["verdict"], "exit": code},
