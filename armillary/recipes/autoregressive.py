@@ -170,7 +170,7 @@ def heads(
     tokenizer: str = "video-d4x8x8-tabletop",
     steps: int = 1000,
     batch: int = 8,
-    start: str = "",
+    start: str = "runs/ar-tabletop-steered/model",
     count: int = 6,
     cache: str = "",
     threads: int = 0,
