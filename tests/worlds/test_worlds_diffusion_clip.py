@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -15,7 +16,7 @@ from armillary.types import ActionSpec, Batch, Conditioning
 from armillary.worlds.base import Setting, TokenizerRef
 from armillary.worlds.diffusion.clip import ClipWorld
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
-from armillary.worlds.diffusion.fast import FastDiT
+from armillary.worlds.diffusion.fast import FastDiT, Kept
 from armillary.worlds.diffusion.world import DIFFUSION, PUBLISHED, DiffusionConfig
 
 SPEC = ActionSpec(("x", "y"), ("1", "1"), "world", 10.0, "delta", (-1.0, -1.0), (1.0, 1.0))
@@ -260,6 +261,23 @@ def test_what_samples_is_the_same_network(absolute, frames):
                 made = fast(x, level, told, given=given, fps=fps, **acted, **ports)
                 assert (made - wanted).abs().max() < 2e-5 * wanted.abs().max()
         assert (fast(x[:1], level[:1, 0]) - network(x[:1], level[:1, 0])).abs().max() < 2e-5 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("through", ["in place", "data"])
+@torch.no_grad()
+def test_a_twin_is_kept_until_a_weight_changes(through):
+    world, kept = build(), Kept()
+    twin = kept.of(world.network)
+    assert kept.of(world.network) is twin
+    weight = world.network.blocks[0].mlp.up.weight
+    (weight.data if through == "data" else weight).mul_(2)
+    x, level = draw(1, CHANNELS, 2, 4, 4), torch.zeros(1)
+    fresh = kept.of(world.network)
+    assert fresh is not twin
+    torch.testing.assert_close(fresh(x, level), world.network(x, level), atol=1e-5, rtol=1e-5)
+    given, say = draw(1, CHANNELS, 1, 8, 8), Conditioning(actions=draw(1, 3, 2))
+    dreams = [w.extend(given, 3, say, generator=seeded(), steps=2) for w in (world, copy.deepcopy(world))]
+    assert torch.equal(*dreams)
 
 
 @torch.no_grad()

@@ -105,16 +105,27 @@ def test_only_worlds_that_step_have_one():
 
 
 def test_more_attention_reads_text_at_each_level():
-    config = dataclasses.replace(CONFIG, network=dataclasses.replace(NETWORK, coarse_mixers=2, fine_mixers=1))
+    config = dataclasses.replace(CONFIG, network=dataclasses.replace(NETWORK, coarse_mixers=2, fine_mixers=2))
     world = build(config, text_dim=8)
     batch = Batch(latents=latents(10, 4), actions=acting(10, 4).actions, context=torch.randn(4, 5, 8, generator=seeded()))
     world(batch, seeded())[0].backward()
     for mixer in (world.network.mixer, *world.network.mixers, *world.network.fine_mixers):
         assert mixer.text.weight.grad.abs().sum() > 0
-    assert len(world.network.mixers) == len(world.network.fine_mixers) == 1
+    assert (len(world.network.mixers), len(world.network.fine_mixers)) == (1, 2)
 
 
-@pytest.mark.parametrize("asked", [{"coarse_mixers": 0}, {"coarse_mixers": 3}, {"fine_mixers": 2}, {"fine_mixers": -1}])
+def test_more_attention_is_silent_at_first():
+    world = build(text_dim=8)
+    grown = grow(world, ["network.fine_mixers=2", "network.coarse_mixers=2"])
+    assert len(list(grown.parameters())) > len(list(world.parameters()))
+    told = dataclasses.replace(acting(3), context=torch.randn(1, 5, 8, generator=seeded()))
+    dreams = [w.extend(latents(9), 3, told, generator=seeded()) for w in (world, grown)]
+    assert torch.equal(*dreams)
+    with pytest.raises(BadInput, match="would lose or add"):
+        grow(grown, ["network.fine_mixers=1"])
+
+
+@pytest.mark.parametrize("asked", [{"coarse_mixers": 0}, {"coarse_mixers": 3}, {"fine_mixers": 3}, {"fine_mixers": -1}])
 def test_no_more_attention_than_blocks(asked):
     with pytest.raises(BadInput, match="coarse_mixers lies between 1 and coarse_blocks=2"):
         dataclasses.replace(NETWORK, **asked)

@@ -34,7 +34,7 @@ from armillary.worlds.diffusion.common import (
     with_clip,
 )
 from armillary.worlds.diffusion.dit import DiT, DiTConfig
-from armillary.worlds.diffusion.fast import FastDiT
+from armillary.worlds.diffusion.fast import FastDiT, Kept
 
 if TYPE_CHECKING:
     from armillary.worlds.diffusion.world import DiffusionConfig
@@ -67,6 +67,7 @@ class ClipWorld(DiffusionWorld):
             raise BadInput(f"A clip of {config.clip} latent frames cannot begin with {config.past} given ones.")
         self.network = DiT(config.network, setting.tokenizer.channels, setting.text_dim, self.action_width)
         self.make_pace()
+        self.kept = Kept()
 
     @property
     def ports(self) -> Ports:
@@ -261,7 +262,7 @@ class ClipWorld(DiffusionWorld):
         level = level if level is not None else FLOW_LEVEL if objective.flow else LEVEL
         dreamed = given[:, :, :, :0]
         rate = None if fps is None else given.new_full((b,), fps)
-        network = FastDiT(self.network) if FastDiT.serves(self.network) else self.network
+        network = self.kept.of(self.network) if FastDiT.serves(self.network) else self.network
         while dreamed.shape[3] < frames:
             done = dreamed.shape[3]
             before = torch.cat([given, dreamed], dim=3)[:, :, :, -past:] if past else given[:, :, :, :0]

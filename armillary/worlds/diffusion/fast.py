@@ -3,10 +3,10 @@
 What does not change between the steps of a sample is worked out once: keys and values of the text, the angles of the rotary positions, the
 learned positions. The rest is folded: queries, keys and values leave one product; the channels of a head are reordered so that the two that
 turn together lie side by side, and turning is one complex product; where all frames stand at one noise level its shift and scale go into
-the norm. Reordering does not change a score, for queries and keys are reordered alike. Of few tokens a product is taken as `(W xᵀ)ᵀ`,
-which on a CPU reads the weights in the order they lie.
+the norm. Reordering does not change a score, for queries and keys are reordered alike. The weights of every block are laid out as the
+kernel reads them (`nn/packed.py`).
 
-A snapshot: weights that change later are not seen. It holds a copy of the weights that make queries, keys and values of the latents.
+A snapshot, and a copy of the weights: those that change later are not seen. `Kept` has one that is made anew when they did.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from einops import rearrange
 from torch import Tensor
 
 from armillary.nn.attention import attend
+from armillary.nn.packed import Packed
 from armillary.nn.rope import rope_tables
 from armillary.types import Grid
 from armillary.worlds.diffusion.dit import AdaLN, Attention, Block, DiT, modulated
 
 EPS = 1e-6
-FEW = 128  # tokens
-LARGE = 500_000_000  # parameters
+LARGE = 500_000_000  # parameters; twice as many take up memory
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,42 @@ class Read:
     values: tuple[Tensor, ...]
 
 
+class _Levels:
+    """`AdaLN` with its weights packed."""
+
+    def __init__(self, mod: AdaLN) -> None:
+        self.parts, self.down, self.up = mod.parts, Packed(mod.down.weight), Packed(mod.up.weight)
+
+    def __call__(self, level: Tensor, shared: Tensor) -> tuple[Tensor, ...]:
+        out = self.up(self.down(F.silu(level))) + shared[..., : self.parts * level.shape[-1]]
+        return out[:, :, None].chunk(self.parts, dim=-1)
+
+
+class _Cross:
+    """Attention to text, its weights packed."""
+
+    def __init__(self, attn: Attention, mod: AdaLN) -> None:
+        self.heads, self.mod, self.norm_k = attn.heads, _Levels(mod), attn.norm_k
+        self.q, self.k, self.v, self.out = (Packed(x.weight) for x in (attn.q, attn.k, attn.v, attn.out))
+        self.gain = attn.norm_q.weight.detach()  # type: ignore[union-attr]
+
+
+class _Block:
+    """A block's weights, joined and packed; `order` brings the two channels of a head that turn together side by side."""
+
+    def __init__(self, block: Block, order: Tensor) -> None:
+        attn = block.attn
+
+        def reordered(weight: Tensor) -> Tensor:
+            return rearrange(weight, "(m d) e -> m d e", m=attn.heads)[:, order].flatten(0, 1)
+
+        self.mod, self.mlp_mod = _Levels(block.attn_mod), _Levels(block.mlp_mod)
+        self.qkv = Packed(torch.cat([reordered(attn.q.weight), reordered(attn.k.weight), attn.v.weight]))
+        self.gain_q, self.gain_k = (n.weight.detach()[order] for n in (attn.norm_q, attn.norm_k))  # type: ignore[union-attr]
+        self.out, self.up, self.down = Packed(attn.out.weight), Packed(block.mlp.up.weight), Packed(block.mlp.down.weight)
+        self.cross = None if block.cross is None or block.cross_mod is None else _Cross(block.cross, block.cross_mod)
+
+
 class FastDiT:
     """Args:
     network: whose weights these are; left as it is, and used for what this cannot do faster.
@@ -44,10 +80,11 @@ class FastDiT:
     def __init__(self, network: DiT) -> None:
         self.network = network
         c = network.config
-        self.width = c.dim // c.heads
-        # Channel i and i + d/2 of a head turn together: bring them side by side.
-        self.order = torch.arange(self.width).view(2, -1).T.flatten()
-        self.mixed = [self._mixed(block.attn) for block in network.blocks]  # type: ignore[arg-type]
+        self.heads, self.width = c.heads, c.dim // c.heads
+        # Channel i and i + d/2 of a head turn together.
+        order = torch.arange(self.width, device=network.patch.weight.device).view(2, -1).T.flatten()
+        with torch.no_grad():
+            self.blocks = [_Block(block, order) for block in network.blocks]  # type: ignore[arg-type]
         self._tables: dict[tuple, tuple[Tensor, Tensor | None]] = {}
 
     @staticmethod
@@ -55,7 +92,7 @@ class FastDiT:
         """Whether this says what `network` would.
 
         Not of one whose layers were hooked (an adapter), wrapped or exchanged, which weights do not show; not of a causal one, whose
-        frames do not all see each other; and not where a copy of a sixth of the weights might not fit, or off the CPU.
+        frames do not all see each other; and not where a copy of the weights might not fit, or off the CPU.
         """
         return (
             network.patch.weight.device.type == "cpu"
@@ -64,17 +101,6 @@ class FastDiT:
             and all(type(b) is Block and b.attn.attend is attend for b in network.blocks)
             and not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
         )
-
-    def _mixed(self, attn: Attention) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of queries, keys and values in one, and the gains of the two norms, reordered."""
-        order = self.order.to(attn.q.weight.device)
-
-        def reordered(weight: Tensor) -> Tensor:
-            return rearrange(weight, "(m d) e -> m d e", m=attn.heads)[:, order].flatten(0, 1)
-
-        whole = torch.cat([reordered(attn.q.weight), reordered(attn.k.weight), attn.v.weight]).detach()
-        gains = [n.weight.detach()[order] for n in (attn.norm_q, attn.norm_k)]  # type: ignore[union-attr]
-        return whole, gains[0], gains[1]
 
     def read(self, context: Tensor | None, b: int, like: Tensor) -> Read | None:
         """What the blocks take from text `b s e` or `b v s e`; none given is one token of zeros, as in the network."""
@@ -86,8 +112,9 @@ class FastDiT:
         if net.project is not None:
             context = F.gelu(net.project(context))
         keys, values = [], []
-        for block in net.blocks:
-            cross: Attention = block.cross  # type: ignore[assignment]
+        for block in self.blocks:
+            cross = block.cross
+            assert cross is not None
             keys.append(cross.norm_k(rearrange(cross.k(context), "b s (m d) -> b m s d", m=cross.heads)))
             values.append(rearrange(cross.v(context), "b s (m d) -> b m s d", m=cross.heads))
         return Read(tuple(keys), tuple(values))
@@ -128,45 +155,43 @@ class FastDiT:
         level, shared = net.levels(x, c_noise, actions, has_action, modulation)
         turns, position = self._at(grid, net.rate(fps), x)
         told = context if isinstance(context, Read) else self.read(context, b, x)
-        for i, block in enumerate(net.blocks):
-            assert isinstance(block, Block)
-            x = self._block(block, i, x, level, shared, told, turns, position)
+        for i, block in enumerate(self.blocks):
+            text = None if told is None else (told.keys[i], told.values[i])
+            x = self._block(block, x, level, shared, text, turns, position)
         shift, scale = net.final_mod(level, shared)
         x = net.final(_modulated(x, shift, scale))
         return rearrange(x, "b t (h w) (p q c) -> b c t (h p) (w q)", h=grid.h, p=p, q=p)
 
     def _block(
         self,
-        block: Block,
-        i: int,
+        block: _Block,
         x: Tensor,
         level: Tensor,
         shared: Tensor,
-        told: Read | None,
+        text: tuple[Tensor, Tensor] | None,
         turns: Tensor,
         position: Tensor | None,
     ) -> Tensor:
-        t, m = x.shape[1], block.attn.heads
+        t, m = x.shape[1], self.heads
         if position is not None:
             x = x + position
-        shift, scale, gate = _levels(block.attn_mod, level, shared)
-        whole, gain_q, gain_k = self.mixed[i]
-        y = _product(_modulated(x, shift, scale).flatten(1, 2), whole)
+        shift, scale, gate = block.mod(level, shared)
+        y = block.qkv(_modulated(x, shift, scale).flatten(1, 2))
         q, k, v = rearrange(y, "b n (s m d) -> s b n m d", s=3, m=m)
-        q, k = self._turned(q, gain_q, turns), self._turned(k, gain_k, turns)
-        y = _product(rearrange(attend(q, k, v.transpose(1, 2)), "b m n d -> b n (m d)"), block.attn.out.weight)
+        q, k = self._turned(q, block.gain_q, turns), self._turned(k, block.gain_k, turns)
+        y = block.out(rearrange(attend(q, k, v.transpose(1, 2)), "b m n d -> b n (m d)"))
         x = torch.addcmul(x, gate, y.unflatten(1, (t, -1)))
-        if told is not None:
-            cross: Attention = block.cross  # type: ignore[assignment]
-            shift, scale, gate = _levels(block.cross_mod, level, shared)  # type: ignore[arg-type]
-            y = _product(_modulated(x, shift, scale).flatten(1, 2), cross.q.weight)
-            y = y.reshape(len(told.keys[i]), -1, m, self.width)  # of each view, where it reads its own
-            q = F.rms_norm(y, (self.width,), cross.norm_q.weight, EPS).transpose(1, 2)
-            y = _product(rearrange(attend(q, told.keys[i], told.values[i]), "b m n d -> b n (m d)"), cross.out.weight)
+        if text is not None:
+            cross = block.cross
+            assert cross is not None
+            shift, scale, gate = cross.mod(level, shared)
+            y = cross.q(_modulated(x, shift, scale).flatten(1, 2))
+            y = y.reshape(len(text[0]), -1, m, self.width)  # of each view, where it reads its own
+            q = F.rms_norm(y, (self.width,), cross.gain, EPS).transpose(1, 2)
+            y = cross.out(rearrange(attend(q, *text), "b m n d -> b n (m d)"))
             x = torch.addcmul(x, gate, y.reshape(len(x), t, -1, y.shape[-1]))
-        shift, scale, gate = _levels(block.mlp_mod, level, shared)
-        y = F.gelu(_product(_modulated(x, shift, scale), block.mlp.up.weight))
-        return torch.addcmul(x, gate, _product(y, block.mlp.down.weight))
+        shift, scale, gate = block.mlp_mod(level, shared)
+        return torch.addcmul(x, gate, block.down(block.up(_modulated(x, shift, scale), gelu=True)))
 
     def _turned(self, x: Tensor, gain: Tensor, turns: Tensor) -> Tensor:
         """`b n m d` normed and turned, `b m n d`."""
@@ -181,15 +206,28 @@ def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return modulated(x, shift, scale)
 
 
-def _product(x: Tensor, weight: Tensor) -> Tensor:
-    """`x wᵀ` over the last axis."""
-    rows = x.numel() // x.shape[-1]
-    if rows > FEW or x.device.type != "cpu":
-        return F.linear(x, weight)
-    return torch.mm(weight, x.reshape(rows, -1).t()).t().unflatten(0, x.shape[:-1])
+class Kept:
+    """The fast twin of a network for as long as its weights stay what they are; a copy of this keeps none."""
+
+    def __init__(self) -> None:
+        self._twin: tuple[tuple, FastDiT] | None = None
+
+    def of(self, network: DiT) -> FastDiT:
+        now = _print(network)
+        if self._twin is None or self._twin[0] != now:
+            self._twin = None  # before the new one is made: both might not fit
+            self._twin = now, FastDiT(network)
+        return self._twin[1]
+
+    def __deepcopy__(self, memo: dict) -> Kept:
+        return Kept()
 
 
-def _levels(mod: AdaLN, level: Tensor, shared: Tensor) -> tuple[Tensor, ...]:
-    """`AdaLN.forward`."""
-    out = _product(_product(F.silu(level), mod.down.weight), mod.up.weight) + shared[..., : mod.parts * level.shape[-1]]
-    return out[:, :, None].chunk(mod.parts, dim=-1)
+def _print(network: DiT) -> tuple:
+    """What is another as soon as a weight is: where each lies, how often it was written, and a few of its numbers.
+
+    The numbers are for what torch does not count: writing to `.data`, and tensors made in inference mode.
+    """
+    own = list(network.parameters())
+    few = torch.stack([p.detach().flatten()[:: max(1, p.numel() // 8)][:8].double().sum() for p in own]).tolist()
+    return tuple((p.data_ptr(), -1 if p.is_inference() else p._version, x) for p, x in zip(own, few))

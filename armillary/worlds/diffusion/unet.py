@@ -33,7 +33,8 @@ class UNetConfig:
     heads: of attention.
     dim: width of the condition vector.
     coarse_mixers: so many of the coarse blocks are followed by attention to every cell and to text; at least the first.
-    fine_mixers: so many of the fine blocks on the way up are, which is where things of one cell get their colour from words.
+    fine_mixers: so many of the fine blocks are, first those on the way up, which is where things of one cell get their colour from
+        words, then those on the way down.
     """
 
     fine: int = 96
@@ -46,10 +47,10 @@ class UNetConfig:
     fine_mixers: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.coarse_mixers <= self.coarse_blocks or not 0 <= self.fine_mixers <= self.fine_blocks:
+        if not 1 <= self.coarse_mixers <= self.coarse_blocks or not 0 <= self.fine_mixers <= 2 * self.fine_blocks:
             raise BadInput(
                 f"coarse_mixers lies between 1 and coarse_blocks={self.coarse_blocks}, fine_mixers between 0 and "
-                f"fine_blocks={self.fine_blocks}; got {self.coarse_mixers} and {self.fine_mixers}."
+                f"2 * fine_blocks={2 * self.fine_blocks}; got {self.coarse_mixers} and {self.fine_mixers}."
             )
 
 
@@ -214,8 +215,10 @@ class UNet(nn.Module):
             self.blocks[c.fine_blocks : c.fine_blocks + c.coarse_blocks],
             self.blocks[c.fine_blocks + c.coarse_blocks :],
         )
-        for block in down:
+        for i, block in enumerate(down, c.fine_blocks):
             x = block(x, condition)
+            if i < len(self.fine_mixers):
+                x = self.fine_mixers[i](x, context, context_mask, views)
         y = self.shrink(x)
         mixers = (self.mixer, *self.mixers)
         for i, block in enumerate(middle):
