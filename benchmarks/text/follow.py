@@ -1,9 +1,10 @@
 """Does a dreamed tabletop do what a short prompt says, more often with the prompt upsampler than without?
 
-    python benchmarks/text/follow.py [--prompts 40] [--world tabletop-ar] [--save]
+    python benchmarks/text/follow.py [--prompts 40] [--world tabletop-words] [--then runs/instruction/model] [--save]
 
 Prompts are short held-out wordings of held-out scenes (`recipes/text.py`); each names one thing, its colour and the side it goes to. The
-world dreams 17 frames from the prompt alone. Judged is, by colours learned from rendered scenes (`evaluate/objects.py`), whether the named
+world paints a frame from the prompt alone, and one that carries out sentences (`--then`, as `armillary posttrain instruction` makes it)
+goes on for 16 frames, told in the plain words that it was trained on; without it nothing can move. Judged is, by colours learned from rendered scenes (`evaluate/objects.py`), whether the named
 colour is there at all, and whether what has it ends up shifted to the named side. `simulator` is the same judgement of the simulator's own
 clips: the most there is to reach.
 """
@@ -56,16 +57,22 @@ def judged(track: ColourTracker, frames: np.ndarray, colour: str, side: str) -> 
     return there, way >= MOVED and way >= 0.7 * float(np.hypot(*shift))
 
 
+def painted(dreamer: Dreamer, text: str, seed: int) -> np.ndarray:
+    """One frame, `1 h w 3`; what moves a painter's scene is not asked for."""
+    spec = dreamer.world.action_spec
+    still = None if spec is None else np.zeros((0, spec.dim))
+    return dreamer.dream(None, 1, prompt=text, actions=still, seed=seed, cut=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--prompts", type=int, default=40)
-    parser.add_argument("--world", default="tabletop-ar")
+    parser.add_argument("--world", default="tabletop-words")
+    parser.add_argument("--then", help="a world that goes on from the painted frame")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     dreamer, track, up = Dreamer(options.world), tracker(), upsampler("small")
-    # A world that takes actions moves by them and not by words: it is told to stand still, and only its colours say anything.
-    spec = dreamer.world.action_spec
-    still = None if spec is None else np.zeros((FRAMES - 1, spec.dim))
+    then = Dreamer(options.then) if options.then else None
     rows: dict[str, list[tuple[bool, bool]]] = {"short prompt": [], "plain words": [], "upsampled": [], "simulator": []}
     shown, seed = [], HELD_SEED
     while len(shown) < options.prompts:
@@ -81,9 +88,10 @@ def main() -> None:
             "plain words": f"push the {fact.whom.colour} {fact.whom.shape} to the {fact.way} edge",
             "upsampled": up.upsample(prompt, fits=dreamer.fits),
         }
-        length = 1 + -(-(FRAMES - 1) // dreamer.temporal) * dreamer.temporal
         for name, text in texts.items():
-            made = dreamer.dream(None, length, prompt=text, actions=still, seed=seed)
+            made = painted(dreamer, text, seed)
+            if then is not None:
+                made = np.concatenate([made, then.dream(made, FRAMES - 1, prompt=texts["plain words"], seed=seed)])
             rows[name].append(judged(track, made, fact.whom.colour, fact.way))
         rows["simulator"].append(judged(track, truth, fact.whom.colour, fact.way))
         shown.append(texts)
@@ -91,7 +99,14 @@ def main() -> None:
         name: {"colour there": float(np.mean([a for a, _ in r])), "moved as asked": float(np.mean([b for _, b in r]))}
         for name, r in rows.items()
     }
-    result = {"date": datetime.date.today().isoformat(), "world": dreamer.world.name, "prompts": len(shown), "figures": figures}
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "world": dreamer.world.name,
+        "sha256": dreamer.world.sha256,
+        "then": then and {"name": then.world.name, "sha256": then.world.sha256},
+        "prompts": len(shown),
+        "figures": figures,
+    }
     for name, row in figures.items():
         print(f"{name:13} {row}")
     for texts in shown[:5]:
