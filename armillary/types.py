@@ -279,6 +279,7 @@ class Batch:
         intrinsics: float32 `b t 3 3`, in pixels of the frames as they are given to the tokenizer.
         trajectory: float32 `b 64 3`: where the vehicle goes after a row's first frame, a point every 0.1 s, as it sees it from there
             (ahead, to the left, up; metres).
+        padding: float32 `b 1 h w` in pixels, 1 where there is no picture but what was filled in around it.
     """
 
     video: Tensor | None = None
@@ -295,6 +296,7 @@ class Batch:
     poses: Tensor | None = None
     intrinsics: Tensor | None = None
     trajectory: Tensor | None = None
+    padding: Tensor | None = None
 
     @property
     def grid(self) -> Grid:

@@ -89,6 +89,7 @@ class Entry:
         cameras: one a view, in pixels of the frames that come out.
         trajectory: float32 `length 64 3`, see `Batch`; ego: where the vehicle is, `length 4 4` (ahead, left, up), in the cameras' world.
         view_texts: a sentence for each view.
+        shown: where the picture lies in a frame that it does not fill, as (top, left, height, width); the rest was filled up.
     """
 
     key: str
@@ -101,6 +102,11 @@ class Entry:
     trajectory: np.ndarray | None = None
     ego: np.ndarray | None = None
     view_texts: tuple[str, ...] = ()
+    shown: tuple[int, int, int, int] | None = None
+
+
+class TooFew(BadInput):
+    """There is a dataset, but nothing in it that would do."""
 
 
 def row_rng(seed: int, step: int, row: int) -> np.random.Generator:
@@ -123,7 +129,8 @@ def split_entries(entries: Sequence[Entry], share: float, split: Split, what: st
         share: fraction of the groups that is held out, in [0, 1).
 
     Raises:
-        BadInput: for another split, or the held-out side of a dataset that cannot have one.
+        BadInput: for another split.
+        TooFew: the held-out side of a dataset that cannot have one.
     """
     if split not in ("train", "held-out"):
         raise BadInput(f"A split is 'train' or 'held-out'; got {split!r}.")
@@ -143,7 +150,7 @@ def split_entries(entries: Sequence[Entry], share: float, split: Split, what: st
             held -= {max(values, key=lambda n: values[n])}
     chosen = [e for e in entries if (names[e.key] in held) == (split == "held-out")]
     if not chosen:
-        raise BadInput(f"{what} has no {split} part: it holds {len(entries)} stretch(es) and held_out is {share}.")
+        raise TooFew(f"{what} has no {split} part: it holds {len(entries)} stretch(es) and held_out is {share}.")
     return chosen
 
 
@@ -211,12 +218,12 @@ def long_enough(entries: Sequence[Entry], frames: int, what: str) -> list[Entry]
     """The entries that hold at least one window.
 
     Raises:
-        BadInput: when none does, with the longest length there is.
+        TooFew: when none does, with the longest length there is.
     """
     if frames < 1:
         raise BadInput(f"A window holds at least 1 frame; got frames={frames}.")
     kept = [e for e in entries if e.length >= frames]
     if not kept:
         longest = max((e.length for e in entries), default=0)
-        raise BadInput(f"{what} has no stretch of {frames} frames; the longest of {len(entries)} has {longest}.")
+        raise TooFew(f"{what} has no stretch of {frames} frames; the longest of {len(entries)} has {longest}.")
     return kept

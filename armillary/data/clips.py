@@ -5,6 +5,7 @@ Frames are taken at one rate for all: frame `k` of a stretch is the one shown at
 
 from __future__ import annotations
 
+import functools
 import json
 import tarfile
 import tempfile
@@ -16,12 +17,13 @@ import numpy as np
 
 from armillary import media
 from armillary.curate import load_clips
-from armillary.data.base import Entry, Split, hash_files
+from armillary.data.base import Entry, Split, TooFew, hash_files
 from armillary.data.moments import shown_at
 from armillary.data.pixels import Pixels
 from armillary.errors import BadInput, Failed
 from armillary.progress import say, track
 
+SHAPES = tuple(name for _, name in media.ASPECTS)
 VIDEO = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v")
 
 
@@ -34,6 +36,8 @@ class ClipsConfig:
             `key.txt`), or one with video files (a caption may lie beside each as `.txt`), searched in its subfolders too.
         frames: in a window; fps: the rate they are taken at.
         size: height and width; frames are cropped to that shape in the middle and resized by area.
+        whole: instead of being cropped, pictures are made to fit in, and what they leave is filled with their mirror image and marked.
+        aspect: only clips of that shape: 9x16, 3x4, 1x1, 4x3 or 16x9 (width by height, as shards are sorted); empty for any.
         crop: height and width of a part cut out of each window wherever chance puts it (held-out: in the middle); (0, 0) for all of it.
         stretch: longer videos are divided into stretches of so many seconds, each decoded at once.
         held_out: share of the source videos kept apart (of the stretches, when there is only one source).
@@ -45,6 +49,8 @@ class ClipsConfig:
     frames: int = 9
     size: tuple[int, int] = (64, 64)
     crop: tuple[int, int] = (0, 0)
+    whole: bool = False
+    aspect: str = ""
     fps: float = 10.0
     stretch: float = 10.0
     held_out: float = 0.1
@@ -52,12 +58,16 @@ class ClipsConfig:
     memory: float = 4.0
 
     def build(self, split: Split = "train") -> Pixels:
-        """Raises BadInput: nothing to read there, or no clip is long enough."""
+        """Raises BadInput: nothing to read there; TooFew: no clip is of that shape, or long enough."""
         root = Path(self.path)
         if not root.is_dir():
             raise BadInput(f"{root} is no folder. Clips are read from a folder of videos, of shards, or of curated clips.")
         if self.fps <= 0 or self.stretch * self.fps < self.frames:
             raise BadInput(f"A stretch of {self.stretch} s at {self.fps} frames/s holds no window of {self.frames} frames.")
+        if self.aspect and self.aspect not in SHAPES:
+            raise BadInput(f"aspect is one of {', '.join(SHAPES)}, or empty for any; got {self.aspect!r}.")
+        if self.whole and self.crop != (0, 0):
+            raise BadInput("Pictures are shown whole or a part is cut out of them: leave whole at false or crop at [0, 0].")
         if (root / "clips.parquet").is_file():
             sources = list(_curated(root))
         elif shards := sorted(root.rglob("*.tar")):
@@ -70,19 +80,23 @@ class ClipsConfig:
         entries, broken = [], []
         for source in track(sources, "look at the clips"):
             try:
-                with source.file() as file:
-                    info = media.probe(file)
+                info = _probed(source, *source.stamp())
             except media.MediaError as error:
                 broken.append(f"{source.key} ({error.kind})")
                 continue
+            if self.aspect and media.aspect_of(info.width, info.height) != self.aspect:
+                continue
+            shown = media.place_of((info.height, info.width), self.size) if self.whole else None
             for n in range(max(1, int(np.ceil(info.duration / self.stretch)))):
                 begin = n * self.stretch
                 length = int(min(self.stretch, info.duration - begin) * self.fps + 1e-6)
-                entry = Entry(f"{source.key}#{n}", source.group, length, (source.text,) if source.text else ())
+                entry = Entry(f"{source.key}#{n}", source.group, length, (source.text,) if source.text else (), shown=shown)
                 places[entry.key] = source, begin
                 entries.append(entry)
         if broken:
             say(f"warning: {len(broken)} of {len(sources)} clips cannot be read and are left out: {', '.join(broken[:5])}")
+        if not entries and self.aspect:
+            raise TooFew(f"{root} holds no clip that is {self.aspect} in shape.")
 
         def read(entry: Entry) -> np.ndarray:
             source, begin = places[entry.key]
@@ -92,7 +106,11 @@ class ClipsConfig:
             source, begin = places[entry.key]
             return self._decode(source, begin, first, frames)
 
-        settings = json.dumps({"size": list(self.size), "fps": self.fps, "stretch": self.stretch})
+        settings = json.dumps(
+            {"size": list(self.size), "fps": self.fps, "stretch": self.stretch}
+            | ({"whole": True} if self.whole else {})
+            | ({"aspect": self.aspect} if self.aspect else {})
+        )
         files = {s.path for s in sources} | {s.path.with_suffix(".txt") for s in sources} | {root / "clips.parquet"}
         return Pixels(
             str(root),
@@ -118,7 +136,8 @@ class ClipsConfig:
         """
         with source.file() as file:
             try:
-                return shown_at(file, media.probe(file).start + begin + np.arange(first, first + length) / self.fps, self.size)
+                moments = media.probe(file).start + begin + np.arange(first, first + length) / self.fps
+                return shown_at(file, moments, self.size, self.whole)
             except media.MediaError as error:
                 raise BadInput(
                     f"{source.key} is damaged ({error}). Take it out of the folder, or curate the folder first."
@@ -137,6 +156,18 @@ class _Source:
 
     def file(self) -> _File:
         return _File(self)
+
+    def stamp(self) -> tuple[int, int]:
+        """By which it is told whether the file is still the same."""
+        stat = self.path.stat()
+        return stat.st_mtime_ns, stat.st_size
+
+
+@functools.lru_cache(maxsize=100_000)
+def _probed(source: _Source, *stamp: int) -> media.VideoInfo:
+    """What a clip says of itself; buckets of several shapes ask for it once each."""
+    with source.file() as file:
+        return media.probe(file)
 
 
 class _File:

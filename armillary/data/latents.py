@@ -265,7 +265,7 @@ class LatentsDataset:
             tokens=stacked if self.ref.vocab else None,
             context=torch.stack([c for c, _ in pairs]) if pairs else None,
             context_mask=torch.stack([m for _, m in pairs]) if pairs else None,
-            **rows.conditions(drawn, self.frames, self.spec, self.fps, self.views),
+            **rows.conditions(drawn, self.frames, self.spec, self.fps, self.views, self.size),
         )
 
     def _said(self, row: rows.Row) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,8 @@
 Each row of a batch comes from a member drawn by weight, so a batch stays a function of (seed, step, row) and several ranks share the rows
 that one process would take. What members disagree about is an error where it changes what a network is told (frames, size, rate, views,
 tokenizer, the meaning of actions); a condition that only some of them know is left out, which is said once.
+
+With `buckets` all rows of a step come from one member, drawn by (seed, step), and members may differ in size: clips of one shape each.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from armillary.data.base import Dataset, Encoded, Split
+from armillary.data.base import Dataset, Encoded, Split, TooFew
 from armillary.data.clips import ClipsConfig
 from armillary.data.driving.dataset import DrivingConfig
 from armillary.data.episodes import EpisodesConfig
@@ -42,6 +44,7 @@ class MixtureConfig:
         images: share of the training steps whose batch holds single frames, evenly spread: for tokenizers and for worlds that take
             clips whole. The held-out split keeps to windows.
         image_rows: times as many rows in such a batch.
+        buckets: all rows of a step come from one source, and sources may differ in size. One that has nothing is left out and named.
         rates: whether pixels may come at several frame rates: a tokenizer is told none, a world is. The mixture's is the first member's.
     """
 
@@ -50,6 +53,7 @@ class MixtureConfig:
     images: float = 0.0
     image_rows: int = 1
     rates: bool = False
+    buckets: bool = False
 
     def build(self, split: Split = "train") -> Mixture:
         """Raises BadInput: shares that make no sense, or members that do not fit together."""
@@ -61,11 +65,30 @@ class MixtureConfig:
             raise BadInput(f"Weights are positive numbers; got {list(self.weights)}. Leave out a source that is not wanted.")
         if not 0 <= self.images <= 1 or self.image_rows < 1:
             raise BadInput(f"images is a share in [0, 1] and image_rows at least 1; got {self.images}, {self.image_rows}.")
-        members = [source.build(split) for source in self.sources]
+        config, members = self, [source.build(split) for source in self.sources] if not self.buckets else []
+        if self.buckets:
+            config, members = self._filled(split)
         kinds = {name for m in members for name in m.fields if name in SEEN}
         if len(kinds) > 1:
             raise BadInput(f"A mixture holds one kind of data; its members give {' and '.join(sorted(kinds))}.")
-        return Mixture(self, members, split) if kinds == {"video"} else EncodedMixture(self, members, split)
+        return Mixture(config, members, split) if kinds == {"video"} else EncodedMixture(config, members, split)
+
+    def _filled(self, split: Split) -> tuple[MixtureConfig, list[Dataset]]:
+        """The sources that have something, and this config of them alone."""
+        members: list[Dataset] = []
+        kept, empty = [], []
+        for i, source in enumerate(self.sources):
+            try:
+                members.append(source.build(split))
+                kept.append(i)
+            except TooFew as error:
+                empty.append(str(error))
+        if not members:
+            raise TooFew(f"No bucket of the mixture has anything: {' '.join(empty)}")
+        for said in empty:
+            say(f"note: a bucket is left out ({split}): {said}")
+        weights = tuple(self.weights[i] for i in kept) if self.weights else ()
+        return dataclasses.replace(self, sources=tuple(self.sources[i] for i in kept), weights=weights), members
 
 
 class Mixture:
@@ -74,9 +97,11 @@ class Mixture:
     def __init__(self, config: MixtureConfig, members: Sequence[Dataset], split: Split) -> None:
         self.config, self.members = config, list(members)
         self.split: Split = split
-        for name in (
-            ("frames", "size", "views") if config.rates and "video" in members[0].fields else ("frames", "size", "fps", "views")
-        ):
+        free = {"size"} if config.buckets else set()
+        free |= {"fps"} if config.rates and "video" in members[0].fields else set()
+        for name in ("frames", "size", "fps", "views"):
+            if name in free:
+                continue
             values = [getattr(m, name) for m in members]
             if any(v != values[0] for v in values):
                 raise BadInput(f"The members of a mixture differ in {name}: {', '.join(map(str, values))}. Give them one.")
@@ -85,8 +110,10 @@ class Mixture:
         weights = np.array(config.weights or [len(m) for m in members], np.float64)
         self.shares = weights / weights.sum()
         self.spec = joint_spec([m.spec for m in members], self.shares)
-        self.fields = frozenset.intersection(*(m.fields for m in members))
-        some = sorted(frozenset.union(*(m.fields for m in members)) - self.fields)
+        # What was filled up is known of all: nothing, where nobody says.
+        union = frozenset.union(*(m.fields for m in members))
+        self.fields = frozenset.intersection(*(m.fields for m in members)) | (union & {"padding"})
+        some = sorted(union - self.fields)
         if "view_text" in some and "context" in self.fields:
             raise BadInput(
                 "Only some members of the mixture have sentences of their own for each view; their text does not fit together."
@@ -94,7 +121,8 @@ class Mixture:
         if some:
             say(f"note: {', '.join(some)} {'is' if len(some) == 1 else 'are'} left out: only some members of the mixture know.")
         told = [f"{m.hash}*{w!r}" for m, w in zip(members, config.weights or ["windows"] * len(members))]
-        self.hash = hashlib.sha256("/".join([*told, f"{config.images!r}*{config.image_rows}"]).encode()).hexdigest()
+        told.append(f"{config.images!r}*{config.image_rows}" + ("*buckets" if config.buckets else ""))
+        self.hash = hashlib.sha256("/".join(told).encode()).hexdigest()
 
     def __len__(self) -> int:
         return sum(len(m) for m in self.members)
@@ -114,13 +142,13 @@ class Mixture:
         size *= self.config.image_rows if images else 1
         parts = []
         for row in range(rank * size, (rank + 1) * size):
-            m = self.member(step, row, seed)
+            m = self.member(step, 0 if self.config.buckets else row, seed)
             one = self.members[m].batch(step, 1, seed, row, world * size)
             parts.append(dataclasses.replace(one, keys=(f"{m}/{one.keys[0]}",)))
-        joint = self._joined(parts)
+        joint = self._joined(parts, self.members[m].size)
         return first_frames(joint, self.frames) if images else joint
 
-    def _joined(self, parts: Sequence[Batch]) -> Batch:
+    def _joined(self, parts: Sequence[Batch], size: tuple[int, int]) -> Batch:
         out = {}
         for f in dataclasses.fields(Batch):
             values = [getattr(p, f.name) for p in parts]
@@ -130,6 +158,10 @@ class Mixture:
                 out[f.name] = tuple(x for v in values for x in v)
             elif f.name == "views":
                 out[f.name] = self.views
+            elif f.name == "padding" and all(v is None for v in values):
+                continue
+            elif f.name == "padding":
+                out[f.name] = torch.from_numpy(np.concatenate([_padding(v, p, size) for v, p in zip(values, parts)]))
             elif f.name in self.fields or f.name == "fps" or _follows(f.name, self.fields):
                 # In NumPy: a thread that works ahead must not start a second set of torch's threads.
                 out[f.name] = torch.from_numpy(np.concatenate([v.numpy() for v in values]))
@@ -155,7 +187,14 @@ class EncodedMixture(Mixture):
     def sample(self, n: int, seed: int = 0) -> Tensor:
         """Windows for fitting a normaliser, of each member in its share: `n c t h w` or `n t h w`."""
         counts = np.bincount([self.member(2**31, row, seed) for row in range(n)], minlength=len(self.encoded))
-        return torch.cat([m.sample(int(c), seed) for m, c in zip(self.encoded, counts) if c])
+        parts = [m.sample(int(c), seed) for m, c in zip(self.encoded, counts) if c]
+        h, w = (min(p.shape[axis] for p in parts) for axis in (-2, -1))  # of several sizes the part that all have
+        return torch.cat([p[..., :h, :w] for p in parts])
+
+
+def _padding(told: Tensor | None, part: Batch, size: tuple[int, int]) -> np.ndarray:
+    """What a member says was filled up, or that nothing was."""
+    return np.zeros((part.size, 1, *size), np.float32) if told is None else told.numpy()
 
 
 def _follows(name: str, fields: frozenset[str]) -> bool:

@@ -51,17 +51,19 @@ def covering(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     return max(size[0], round(shape[0] * scale)), max(size[1], round(shape[1] * scale))
 
 
-def shown_at(path: str | Path, times: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def shown_at(path: str | Path, times: np.ndarray, size: tuple[int, int], whole: bool = False) -> np.ndarray:
     """The frame on screen at each of `times` (seconds on the file's clock, rising), cropped and scaled: uint8 `t h w 3`.
 
-    The last frame stays on screen for ever, and the first one was there before it.
+    With `whole` nothing is cropped; what the picture does not fill mirrors it (`media.pad`). The last frame stays on screen for ever, and
+    the first one was there before it.
 
     Raises:
         MediaError: the file does not decode whole there, or has no frame.
     """
     with media.Reader(path) as reader:
         info = reader.info
-        small = covering((info.height, info.width), size)
+        shape = info.height, info.width
+        small = media.place_of(shape, size)[2:] if whole else covering(shape, size)
         # A second earlier, so that the frame still on screen at the first moment is there; where it was shown for longer, from the start.
         for start in (max(info.start, float(times[0]) - 1.0), info.start):
             out: list[np.ndarray] = []
@@ -77,7 +79,7 @@ def shown_at(path: str | Path, times: np.ndarray, size: tuple[int, int]) -> np.n
                 raise MediaError(media.broken(reader), "decode_error")
             if shown is not None:
                 out += [reader.pixels(shown, small)] * (len(times) - len(out))
-                return media.fit(np.stack(out), size)
+                return media.pad(np.stack(out), size) if whole else media.fit(np.stack(out), size)
     raise MediaError(f"{Path(path).name} has no frame at {times[0]:.2f} s.", "decode_error")
 
 

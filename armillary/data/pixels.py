@@ -148,7 +148,9 @@ class Pixels:
         video = np.stack(windows).transpose(0, 4, 1, 2, 3).astype(np.float32, order="C")
         video /= np.float32(127.5)
         video -= np.float32(1.0)
-        return Batch(video=torch.from_numpy(video), **rows.conditions(drawn, self.frames, self.spec, self.fps, self.views))
+        return Batch(
+            video=torch.from_numpy(video), **rows.conditions(drawn, self.frames, self.spec, self.fps, self.views, self.size)
+        )
 
 
 def fit_spec(spec: ActionSpec, entries: Sequence[Entry]) -> ActionSpec:

@@ -33,8 +33,10 @@ def draw(windows: Windows, entries: Sequence[Entry], step: int, size: int, seed:
     return out
 
 
-def conditions(rows: Sequence[Row], frames: int, spec: ActionSpec | None, fps: float, views: int) -> dict[str, Any]:
-    """Every field of a `Batch` that is no picture."""
+def conditions(
+    rows: Sequence[Row], frames: int, spec: ActionSpec | None, fps: float, views: int, size: tuple[int, int]
+) -> dict[str, Any]:
+    """Every field of a `Batch` that is no picture; `size` is that of a frame in pixels."""
     out: dict[str, Any] = {
         "text": tuple(r.text for r in rows),
         "fps": torch.full((len(rows),), fps),
@@ -53,6 +55,8 @@ def conditions(rows: Sequence[Row], frames: int, spec: ActionSpec | None, fps: f
         out["trajectory"] = _tensor([r.entry.trajectory[r.start] for r in rows if r.entry.trajectory is not None])
     if all(r.entry.view_texts for r in rows):
         out["view_text"] = tuple(r.entry.view_texts for r in rows)
+    if any(r.entry.shown for r in rows):
+        out["padding"] = _tensor([_filled_up(r.entry.shown, size) for r in rows])
     return out
 
 
@@ -63,8 +67,19 @@ def fields_of(entries: Sequence[Entry], spec: ActionSpec | None) -> frozenset[st
         "poses": all(e.cameras for e in entries),
         "trajectory": all(e.trajectory is not None for e in entries),
         "view_text": all(e.view_texts for e in entries),
+        "padding": any(e.shown for e in entries),
     }
     return frozenset(name for name, there in found.items() if there)
+
+
+def _filled_up(shown: tuple[int, int, int, int] | None, size: tuple[int, int]) -> np.ndarray:
+    """`1 h w`, 1 where there is no picture."""
+    out = np.zeros((1, *size), np.float32)
+    if shown is not None:
+        top, left, high, wide = shown
+        out[:] = 1
+        out[:, top : top + high, left : left + wide] = 0
+    return out
 
 
 def _cut(camera: Camera, start: int, frames: int) -> tuple[np.ndarray, np.ndarray]:

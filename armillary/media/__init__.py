@@ -1,12 +1,24 @@
 """Decode, encode and resize: files on one side, uint8 `t h w c` RGB frames with their times on the other."""
 
-from armillary.media.buckets import Bucket, aspect_of, bucket_of, length_of
+from armillary.media.buckets import ASPECTS, Bucket, aspect_of, bucket_of, length_of
 from armillary.media.decode import Limits, Reader, VideoInfo, broken, iter_frames, probe, read_video
 from armillary.media.encode import write_video
 from armillary.media.errors import KINDS, MediaError
-from armillary.media.picture import crop_of, fit, is_transparent, read_image, resize, to_frames, to_tensor, write_image
+from armillary.media.picture import (
+    crop_of,
+    fit,
+    is_transparent,
+    pad,
+    place_of,
+    read_image,
+    resize,
+    to_frames,
+    to_tensor,
+    write_image,
+)
 
 __all__ = [
+    "ASPECTS",
     "KINDS",
     "Bucket",
     "Limits",
@@ -21,6 +33,8 @@ __all__ = [
     "is_transparent",
     "iter_frames",
     "length_of",
+    "pad",
+    "place_of",
     "probe",
     "read_image",
     "read_video",

@@ -144,6 +144,22 @@ def fit(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resize(frames[..., top : top + high, left : left + wide, :], size)
 
 
+def place_of(shape: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where a picture of `shape` = (height, width) lies in one of `size` when all of it is shown: (top, left, height, width)."""
+    scale = min(size[0] / shape[0], size[1] / shape[1])
+    high, wide = (max(1, min(whole, round(part * scale))) for part, whole in zip(shape, size))
+    return (size[0] - high) // 2, (size[1] - wide) // 2, high, wide
+
+
+def pad(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """All of uint8 `... h w c` in the middle of `size` = (height, width), shrunk or grown to touch two edges; the rest mirrors it."""
+    frames = np.asarray(frames)
+    top, left, high, wide = place_of(frames.shape[-3:-1], size)
+    small = resize(frames, (high, wide))
+    around = [(0, 0)] * (small.ndim - 3) + [(top, size[0] - top - high), (left, size[1] - left - wide), (0, 0)]
+    return np.pad(small, around, mode="reflect" if min(high, wide) > 1 else "symmetric")
+
+
 def to_tensor(frames: np.ndarray) -> Tensor:
     """uint8 `t h w c` -> float32 `1 c t h w` in [-1, 1]."""
     import torch

@@ -11,8 +11,12 @@ at 7B (2^-16 and 0.2 at 14B), 2,500 steps of warm-up, betas 0.9 and 0.99, eps 1e
 how many processes share what. From released code: that image batches alternate with video, that the text stage leaves the noise level
 alone and the video stage multiplies it by the square root of the latent frames, the noise on given frames, an average of the weights.
 Ours, for nothing is published: steps of all stages but the last (whose order is), rows of a batch, the decay of the average, rows of an
-image batch (as many tokens as one of videos), no images where video is given. Left out: buckets of aspect (one aspect a run), statistics of
-images apart from those of video, the factor of ten on the loss, which Adam divides out.
+image batch (as many tokens as one of videos), no images where video is given. Left out: statistics of images apart from those of video, the
+factor of ten on the loss, which Adam divides out.
+
+Clips are sorted into five shapes, as published: a batch holds one shape, pictures are shown whole, and what they leave of it is filled with
+their mirror image and marked by a plane. Sizes other than that of the table are ours, of about as many tokens. A shape of which the data
+have nothing is left out.
 
 These stages ask for many GPUs. `tiny` is the same stage for a network and clips that a laptop trains.
 """
@@ -20,6 +24,7 @@ These stages ask for many GPUs. `tiny` is the same stage for a network and clips
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from armillary.data import ClipsConfig, LatentsConfig, MixtureConfig
@@ -28,7 +33,10 @@ from armillary.train import OptimConfig, RunConfig, WorldRun
 
 Stage = Literal["first", "larger", "video", "cooldown"]
 
-FIRST, LARGE = (512, 640), (704, 1280)  # height and width
+# Height and width by shape; the published size comes first.
+Shapes = Mapping[str, tuple[int, int]]
+FIRST: Shapes = {"4x3": (512, 640), "16x9": (432, 768), "1x1": (576, 576), "3x4": (640, 512), "9x16": (768, 432)}
+LARGE: Shapes = {"16x9": (704, 1280), "4x3": (816, 1088), "1x1": (944, 944), "3x4": (1088, 816), "9x16": (1280, 704)}
 SHORT, LONG = 57, 121
 FOLD = 8  # frames in a latent frame of the published tokenizer
 STEPS: dict[Stage, int] = {"first": 100_000, "larger": 50_000, "video": 50_000, "cooldown": 10_000}
@@ -43,7 +51,7 @@ def stage(
     size: str = "dit-7b",
     tokenizer: str = "cv8x8x8",
     fold: int = FOLD,
-    pixels: tuple[int, int] | None = None,
+    shapes: Shapes | None = None,
     frames: int | None = None,
     start: str = "",
     encoder: str = "t5-11b",
@@ -56,25 +64,31 @@ def stage(
         data: a folder of captioned clips.
         size: of the network; with `start` it says the rate alone.
         tokenizer: a continuous one that folds `fold` frames.
-        pixels: height and width, frames: of a clip; the stage's own by default.
+        shapes: height and width of each shape of clips, frames: of a clip; the stage's own by default.
         start: the stage before; without it a run begins from nothing.
         encoder: of text: a T5, a folder of embeddings made by `armillary embed`, or an embedded one.
         cache: folder for encoded data.
     """
     told = which in ("first", "larger")
-    pixels = pixels or (FIRST if which == "first" else LARGE)
+    shapes = shapes or (FIRST if which == "first" else LARGE)
     frames = frames or (SHORT if which == "first" else LONG)
     latents = 1 + (frames - 1) // fold
     asks = f"network.given={str(not told).lower()}", f"objective.by_frames={str(not told).lower()}", f"clip={latents}"
     rate, decay = RATES.get(size, RATES["dit-7b"])
-    source = LatentsConfig(
-        ClipsConfig(data, frames=frames, size=pixels, fps=24.0, held_out=0.02), tokenizer=tokenizer, text=encoder, cache=cache
+    sources = tuple(
+        LatentsConfig(
+            ClipsConfig(data, frames=frames, size=pixels, whole=True, aspect=shape, fps=24.0, held_out=0.02),
+            tokenizer=tokenizer,
+            text=encoder,
+            cache=cache,
+        )
+        for shape, pixels in shapes.items()
     )
     return RunConfig(
         name=f"dit-{which}",
         model=WorldRun(size="" if start else size, start=start, overrides=asks),
         # Where nothing is given a still image is a clip of one latent frame.
-        data=MixtureConfig((source,), images=0.5 if told else 0.0, image_rows=latents if told else 1),
+        data=MixtureConfig(sources, images=0.5 if told else 0.0, image_rows=latents if told else 1, buckets=True),
         optim=OptimConfig(
             lr=rate,
             betas=(0.9, 0.99),
@@ -158,21 +172,22 @@ def tiny(
         size="dit-nano",
         tokenizer=tokenizer,
         fold=4,
-        pixels=(32, 32) if small else (64, 64),
+        shapes={"1x1": (32, 32), "16x9": (24, 40)} if small else {"1x1": (64, 64), "16x9": (48, 80)},
         frames=9 if small else 17,
         start=start,
         encoder=encoder,
         steps=steps,
         cache=cache,
     )
-    assert isinstance(base.data, MixtureConfig) and isinstance(base.data.sources[0], LatentsConfig)
-    source = base.data.sources[0]
-    assert isinstance(source.source, ClipsConfig)
-    source = dataclasses.replace(source, source=dataclasses.replace(source.source, fps=10.0, held_out=0.2))
+    assert isinstance(base.data, MixtureConfig)
+    sources = []
+    for source in base.data.sources:
+        assert isinstance(source, LatentsConfig) and isinstance(source.source, ClipsConfig)
+        sources.append(dataclasses.replace(source, source=dataclasses.replace(source.source, fps=10.0, held_out=0.2)))
     return dataclasses.replace(
         base,
         name=f"dit-{which}-tiny",
-        data=dataclasses.replace(base.data, sources=(source,)),
+        data=dataclasses.replace(base.data, sources=tuple(sources)),
         optim=dataclasses.replace(base.optim, lr=1e-3, warmup=min(base.optim.warmup, 1)),
         batch=2,
         ema=0.9,

@@ -39,9 +39,11 @@ class Dreamer:
         adapters: folders of adapters of that world, put on when it is loaded here.
         placement: where and in which precision it runs; what goes in and comes out lies on the CPU, in float32.
         refiner: a diffusion decoder of the world's tokens, or its folder: draws the pixels instead of the tokenizer.
+        size: height and width in pixels; by default those that the world was trained on, which it knows best.
 
     Raises:
-        BadInput: the tokenizer's weights are not those the world was trained on, or the embeddings or the refiner are made for another.
+        BadInput: the tokenizer's weights are not those the world was trained on, or the embeddings or the refiner are made for another;
+            a size that tokenizer and network do not tile, or another one for a world that has only its own.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Dreamer:
         refiner: Refiner | StreamRefiner | str | Path | None = None,
         adapters: Sequence[str | Path] = (),
         placement: Placement | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self.placement = placement or Placement()
         if isinstance(world, (World, Posttrained)):
@@ -80,9 +83,24 @@ class Dreamer:
         self.encoder = self._encoder(embeddings)
         self.fps = self.world.setting.fps
         self.temporal = ref.temporal
-        self.size = ref.size
-
+        self.size = self._sized(size)
         self.refiner, self.finer = self._refiner(refiner)
+
+    def _sized(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        own, ref = self.world.tokenizer.size, self.world.tokenizer
+        if size is None or tuple(size) == own:
+            return own
+        h, w = size
+        name, asked = self.world.name or self.world.family, f"{h} x {w} was asked for"
+        if not isinstance(self.world, DiffusionWorld):  # tokens have places, and what is attached to a world lies on its grid
+            raise BadInput(f"World {name!r} dreams {own[0]} x {own[1]} pixels and no other size; {asked}.")
+        tile = ref.spatial * getattr(self.world.config.network, "patch", 1)
+        if h < 1 or w < 1 or h % tile or w % tile:
+            near = " x ".join(str(max(1, round(x / tile)) * tile) for x in (h, w))
+            raise BadInput(
+                f"World {name!r} dreams pictures whose height and width are multiples of {tile}, as {near}; {asked}."
+            )
+        return h, w
 
     def _refiner(
         self, refiner: Refiner | StreamRefiner | str | Path | None
@@ -208,7 +226,7 @@ class Dreamer:
     def empty(self, batch: int = 1) -> Tensor:
         """No frame at all, in the shape `extend` takes."""
         ref = self.world.tokenizer
-        h, w = ref.size[0] // ref.spatial, ref.size[1] // ref.spatial
+        h, w = self.size[0] // ref.spatial, self.size[1] // ref.spatial
         return torch.zeros(batch, 0, h, w, dtype=torch.long) if ref.vocab else torch.zeros(batch, ref.channels, 0, h, w)
 
     @torch.no_grad()

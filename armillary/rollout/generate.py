@@ -41,6 +41,7 @@ def generate(
     path: np.ndarray | str | Path | None = None,
     num_frames: int = 33,
     num_given: int | None = None,
+    size: tuple[int, int] | None = None,
     long: bool = False,
     seed: int = 0,
     steps: int | None = None,
@@ -63,6 +64,7 @@ def generate(
         path: where the camera goes, for worlds that follow one: commands such as `forward*8 left*4 forward`, a file, or poses `t 4 4` of
             the last given frame and all further ones (see `paths`).
         num_frames: frames of the whole video, the given ones counted.
+        size: height and width in pixels, by default those that the world was trained on; of a dreamer that is given, its own.
         num_given: how many frames of `video` or `frames` to keep, counted from its end; all that fit by default.
         seed: same seed, same machine type, same bytes.
         upsample: makes a longer prompt of `prompt`, which the guard is asked about as well; where none comes the prompt is taken as it is,
@@ -78,7 +80,11 @@ def generate(
         BadInput: what was given cannot work. Blocked: the guard refuses. In both cases nothing is written.
         Failed: memory did not suffice; the message says what would fit.
     """
-    dreamer = world if isinstance(world, Dreamer) else Dreamer(world)
+    dreamer = world if isinstance(world, Dreamer) else Dreamer(world, size=size)
+    if size is not None and dreamer.size != tuple(size):
+        raise BadInput(
+            f"This dreamer dreams {dreamer.size[0]} x {dreamer.size[1]} pixels; make it with Dreamer(world, size={size})."
+        )
     gate = guard.default_gate() if gate is None else gate
     if out is not None and Path(out).suffix.lower() not in (".mp4", ".mkv", ".mov"):
         raise BadInput(f"The output is a video file such as dream.mp4; got {str(out)!r}.")
@@ -126,7 +132,7 @@ def generate(
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        raise Failed(advice(dreamer.world, dreamer.tokenizer, known + further, dreamer.placement)) from error
+        raise Failed(advice(dreamer.world, dreamer.tokenizer, known + further, dreamer.size, dreamer.placement)) from error
     lasting = {}
     if long:
         plan_of = chunks(dreamer)
@@ -162,6 +168,7 @@ def generate(
             {} if camera is None else {"path": {"source": path if isinstance(path, str) else "", "poses": camera.pose.tolist()}}
         ),
         "num_frames": len(pixels),
+        "size": list(dreamer.size),
         "fps": dreamer.fps,
         "seed": seed,
         "sampling": options,

@@ -243,12 +243,11 @@ def _seen(module: nn.Module) -> nn.Module:
     return world
 
 
-def advice(world: Any, tokenizer: Any, frames: int, placement: Any) -> str:
+def advice(world: Any, tokenizer: Any, frames: int, size: tuple[int, int], placement: Any) -> str:
     """A sentence for someone whose memory did not suffice; `world`, or one with conditions attached."""
-    _, ways = dreaming(of_world(world, tokenizer.config, frames))
+    _, ways = dreaming(of_world(world, tokenizer.config, frames, size))
     told = ", ".join(f"{x.bytes / GIB:.1f} GiB with {x.flags or 'everything on the device'}" for x in ways)
-    h, wd = world.tokenizer.size
     return (
-        f"Not enough memory on {placement.device} for {frames} frames of {h} x {wd}. It takes {told}. "
+        f"Not enough memory on {placement.device} for {frames} frames of {size[0]} x {size[1]}. It takes {told}. "
         "Fewer frames take less; `armillary doctor --plan WORLD --gpu GIB` says more."
     )

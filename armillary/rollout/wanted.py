@@ -82,12 +82,10 @@ def wanted(name: str, frames: int = 0, size: tuple[int, int] | None = None) -> W
     return _fitted(found)
 
 
-def of_world(world: worlds.World, tokenizer: TokenizerConfig, frames: int) -> Wanted:
+def of_world(world: worlds.World, tokenizer: TokenizerConfig, frames: int, size: tuple[int, int]) -> Wanted:
     """Of a world that is loaded."""
     config, setting = world.config, world.setting
-    return Wanted(
-        world.name or world.family, lambda: config.build(setting), config, setting, tokenizer, frames, world.tokenizer.size
-    )
+    return Wanted(world.name or world.family, lambda: config.build(setting), config, setting, tokenizer, frames, size)
 
 
 def _fitted(w: Wanted) -> Wanted:

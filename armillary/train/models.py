@@ -152,6 +152,11 @@ class WorldRun:
             setting = Setting(tokenizer=data.ref, actions=data.spec, text=data.text, text_dim=data.text_dim, fps=data.fps)
             world = worlds.build(config, setting)
             world.fit_normaliser(data.sample(min(FITTING_WINDOWS, len(data))))
+        if "padding" in data.fields and not getattr(getattr(world.config, "network", None), "padding", False):
+            raise BadInput(
+                f"The data show whole pictures with their mirror image around them. World {self.size or self.start!r} cannot be told and "
+                "would dream such edges: set the clips' whole to false."
+            )
         if data.views != getattr(world.config, "views", 1):
             raise BadInput(
                 f"The data show {data.views} views at once; world {self.size or self.start!r} takes {getattr(world.config, 'views', 1)}. "

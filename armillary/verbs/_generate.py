@@ -23,6 +23,7 @@ def generate(
     actions: str | None = None,
     path: str | None = None,
     frames: int = 33,
+    size: tuple[int, int] | None = None,
     given: int | None = None,
     long: str | None = None,
     seed: int = 0,
@@ -57,6 +58,7 @@ def generate(
         path: where the camera goes, for worlds that follow one (`armillary posttrain camera`): `forward`, `back`, `left`, `right`,
             `stay`, a run of them such as `forward*8 left*4 forward`, or a file of poses (.npy, .json, transforms.json, RealEstate10K .txt).
         frames: length of the whole video, the given frames counted.
+        size: height and width in pixels; by default those that the world was trained on, which it knows best.
         given: how many of the video's last frames to keep; as many as fit by default.
         long: instead of --frames, a length beyond what the world was trained on, as `30s` or `300` frames: dreamed chunk after chunk, each
             from the last frames of the one before. How sharpness, colours and movement drift goes into the sidecar, second by second.
@@ -99,7 +101,7 @@ def generate(
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     placement = Placement(device, precision, offload)
-    dreamer = Dreamer(world, embeddings=embeddings, refiner=refine, adapters=adapter, placement=placement)
+    dreamer = Dreamer(world, embeddings=embeddings, refiner=refine, adapters=adapter, placement=placement, size=size)
     painter = None if first is None else Dreamer(first, placement=placement)
     made = []
     for i in range(samples):

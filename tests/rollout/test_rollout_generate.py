@@ -57,6 +57,32 @@ def test_from_a_prompt_alone_and_from_an_image(dreamers, frames, tmp_path):
     assert made.frames.shape == (4, 64, 64, 3) and made.num_given == 1
 
 
+def test_another_size_than_the_world_was_trained_on(tiny, frames, tmp_path):
+    said = {"num_frames": 4, "gate": OPEN, "out": tmp_path / "wide.mp4", "size": (48, 96)}
+    made = armillary.generate(tiny["diffusion"], frames=frames[:2], **said)
+    assert made.frames.shape == (4, 48, 96, 3)
+    assert json.loads((tmp_path / "wide.json").read_text())["size"] == [48, 96]
+    painted = Dreamer(tiny["diffusion"], size=(48, 96)).dream(
+        None, 1, prompt="a red square", actions=np.zeros((0, 2)), first_steps=1
+    )
+    assert painted.shape == (1, 48, 96, 3)
+
+
+@pytest.mark.parametrize("family, size, said", [
+    ("diffusion", (50, 96), "multiples of 8, as 48 x 96; 50 x 96 was asked for"),
+    ("diffusion", (0, 96), "multiples of 8, as 8 x 96"),
+    ("autoregressive", (48, 96), "64 x 64 pixels and no other size"),
+])  # fmt: skip
+def test_a_size_that_cannot_be_is_refused(tiny, family, size, said):
+    with pytest.raises(BadInput, match=said):
+        Dreamer(tiny[family], size=size)
+
+
+def test_a_dreamer_keeps_its_size(dreamers, frames):
+    with pytest.raises(BadInput, match="make it with Dreamer"):
+        armillary.generate(dreamers["diffusion"], frames=frames[:2], num_frames=4, gate=OPEN, size=(48, 96))
+
+
 def test_a_painter_makes_the_first_frame_and_another_world_goes_on(dreamers, frames, tmp_path):
     painter = dreamers["diffusion"]
     words: dict = {"prompt": "a red square", "num_frames": 9, "gate": OPEN, "seed": 5}

@@ -29,8 +29,9 @@ def places(tmp_path_factory):
     config = dataclasses.replace(tokenizers.TOKENIZERS["video-c4x8x8"], width=8)
     tokenizers.save(tokenizers.build(config), folder / "tokenizer")
     (folder / "films").mkdir()
-    for n in range(3):
-        frames = np.tile(np.linspace(30 + 20 * n, 200, 64, dtype=np.uint8)[None, None, :, None], (21, 64, 1, 3)).copy()
+    for n in range(5):  # two of them wide, and wider than their bucket
+        h, w = (64, 64) if n < 3 else (40, 96)
+        frames = np.tile(np.linspace(30 + 20 * n, 200, w, dtype=np.uint8)[None, None, :, None], (21, h, 1, 3)).copy()
         for t in range(len(frames)):
             frames[t, 8 * n : 8 * n + 16, 2 * t : 2 * t + 16] = (220, 40 * n, 60)
         media.write_video(folder / "films" / f"film-{n}.mp4", frames, 10.0)
@@ -82,6 +83,26 @@ def test_images_and_videos_come_by_turns_until_video_is_given(run):
     assert seen[1] == [(2, 5), (10, 1)] * 2 and seen[2] == seen[3] == [(2, 5)] * 4
 
 
+def test_batches_come_in_both_shapes_and_say_what_was_filled_in(run):
+    data = run["larger"][0].data.build("train")
+    batches = [data.batch(step, 2, 0) for step in range(12)]
+    seen = {tuple(b.latents.shape[-2:]): float(b.padding.mean()) for b in batches}
+    assert seen.keys() == {(8, 8), (6, 10)}
+    assert seen[8, 8] == 0 and seen[6, 10] == pytest.approx(1 - 33 / 48, abs=0.03)
+
+
+def test_the_plane_of_what_was_filled_in_reaches_the_network(run):
+    world = loaded(run["larger"][1])
+    torch.nn.init.normal_(world.network.final.weight)
+    data = run["larger"][0].data.build("train")
+    wide = next(b for b in (data.batch(step, 2, 0) for step in range(20)) if b.padding.any() and b.latents.shape[2] > 1)
+    losses = [
+        float(world(batch, torch.Generator().manual_seed(0))[0].detach())
+        for batch in (wide, dataclasses.replace(wide, padding=torch.zeros_like(wide.padding)))
+    ]
+    assert losses[0] != losses[1]
+
+
 def test_the_rate_falls_to_zero_in_the_last(run):
     rates = {which: [r["lr"] for r in run[which][2] if r["kind"] == "train"] for which in STAGES}
     assert rates["larger"][-1] == pytest.approx(1e-3)
@@ -127,11 +148,15 @@ def test_published_numbers():
     tokens = {}
     for which in STAGES:
         config = diffusion.stage(which, "clips")
-        assert isinstance(config.data, MixtureConfig) and isinstance(config.data.sources[0], LatentsConfig)
-        source = config.data.sources[0].source
-        assert isinstance(source, ClipsConfig) and isinstance(config.model, WorldRun)
-        tokens[which] = (1 + (source.frames - 1) // 8) * (source.size[0] // 16) * (source.size[1] // 16)
+        assert isinstance(config.data, MixtureConfig) and config.data.buckets
+        for latents in reversed(config.data.sources):
+            assert isinstance(latents, LatentsConfig)
+            source = latents.source
+            assert isinstance(source, ClipsConfig) and isinstance(config.model, WorldRun)
+            assert source.size[0] % 16 == source.size[1] % 16 == 0 and media.aspect_of(*source.size[::-1]) == source.aspect
+            tokens[which, source.aspect] = (1 + (source.frames - 1) // 8) * (source.size[0] // 16) * (source.size[1] // 16)
         assert (config.optim.lr, config.optim.weight_decay, config.optim.eps) == (2**-15, 0.1, 1e-10)
         assert f"clip={1 + (source.frames - 1) // 8}" in config.model.overrides
-    assert tokens == {"first": 10_240, "larger": 56_320, "video": 56_320, "cooldown": 56_320}
+    assert tokens["first", "4x3"] == 10_240 and all(tokens[which, "16x9"] == 56_320 for which in STAGES[1:])
+    assert len(tokens) == 20 and all(abs(n / (10_240 if w == "first" else 56_320) - 1) < 0.02 for (w, _), n in tokens.items())
     assert diffusion.stage("first", "clips", size="dit-14b").optim.lr == 2**-16

@@ -172,6 +172,7 @@ class ClipWorld(DiffusionWorld):
             "modulation": modulation,
             "channels": channels,
             "views": v,
+            "padding": batch.padding,
         }
         return Asked(clean, noise, sigma, (1 - plane) / (1 - plane).mean(), told)
 
