@@ -4,7 +4,8 @@
 
 Six blocks of width 1024 (125 M parameters, a twenty-fourth of the 7B's work a token), 512 text tokens. Small: latents of 2 x 8 x 8; large:
 9 x 32 x 32. Ours is timed as it samples: its weights laid out once and kept (how long that takes is a figure of its own), the text read
-once a sample, which is part of `sample`, a whole one of 35 or 4 steps. CPU seconds on one thread, and seconds by the clock on two, interleaved.
+once a sample, which is part of `sample`, a whole one of 35 or 4 steps. CPU seconds on one thread, and seconds by the clock on two,
+interleaved.
 """
 
 from __future__ import annotations

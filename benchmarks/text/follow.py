@@ -1,12 +1,12 @@
-"""Does a dreamed tabletop do what a short prompt says, more often with the prompt upsampler than without?
+"""Does a dreamed tabletop do what a short prompt says, more often with the prompt upsampled than without?
 
     python benchmarks/text/follow.py [--prompts 40] [--world tabletop-words] [--then runs/instruction/model] [--save]
 
 Prompts are short held-out wordings of held-out scenes (`recipes/text.py`); each names one thing, its colour and the side it goes to. The
 world paints a frame from the prompt alone, and one that carries out sentences (`--then`, as `armillary posttrain instruction` makes it)
-goes on for 16 frames, told in the plain words that it was trained on; without it nothing can move. Judged is, by colours learned from rendered scenes (`evaluate/objects.py`), whether the named
-colour is there at all, and whether what has it ends up shifted to the named side. `simulator` is the same judgement of the simulator's own
-clips: the most there is to reach.
+goes on for 16 frames, told in the plain words that it was trained on; without it nothing can move. Judged is, by colours learned from
+rendered scenes (`evaluate/objects.py`), whether the named colour is there at all, and whether what has it ends up shifted to the named
+side. `simulator` is the same judgement of the simulator's own clips: the most there is to reach.
 """
 
 from __future__ import annotations
