@@ -65,9 +65,7 @@ class MixtureConfig:
             raise BadInput(f"Weights are positive numbers; got {list(self.weights)}. Leave out a source that is not wanted.")
         if not 0 <= self.images <= 1 or self.image_rows < 1:
             raise BadInput(f"images is a share in [0, 1] and image_rows at least 1; got {self.images}, {self.image_rows}.")
-        config, members = self, [source.build(split) for source in self.sources] if not self.buckets else []
-        if self.buckets:
-            config, members = self._filled(split)
+        config, members = self._filled(split) if self.buckets else (self, [source.build(split) for source in self.sources])
         kinds = {name for m in members for name in m.fields if name in SEEN}
         if len(kinds) > 1:
             raise BadInput(f"A mixture holds one kind of data; its members give {' and '.join(sorted(kinds))}.")
@@ -92,7 +90,9 @@ class MixtureConfig:
 
 
 class Mixture:
-    """See the module. A `Dataset`; `members` are those of the config, `shares` their part of the rows (sum 1)."""
+    """See the module. A `Dataset`; `members` are those of the config, `shares` their part of the rows (sum 1). `hash` is theirs: of buckets,
+    of those that the split has.
+    """
 
     def __init__(self, config: MixtureConfig, members: Sequence[Dataset], split: Split) -> None:
         self.config, self.members = config, list(members)
