@@ -90,8 +90,8 @@ class MixtureConfig:
 
 
 class Mixture:
-    """See the module. A `Dataset`; `members` are those of the config, `shares` their part of the rows (sum 1). `hash` is theirs: of buckets,
-    of those that the split has.
+    """See the module. A `Dataset`; `members` are those of the config, `shares` their part of the rows (sum 1). `hash` is theirs, with
+    buckets of those that the split has.
     """
 
     def __init__(self, config: MixtureConfig, members: Sequence[Dataset], split: Split) -> None:
