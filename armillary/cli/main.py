@@ -122,8 +122,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return complain(KeyboardInterrupt("Stopped. The same command goes on from here."), as_json, 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return unread(1)
     except OSError as error:
         if error.errno in (28, 13, 30):  # no space, no permission, read-only: the user's to mend
             return complain(BadInput(f"{error.strerror}: {error.filename or 'while writing'}."), as_json, 2)
@@ -132,10 +131,20 @@ def run(arguments: list[str]) -> int:
     if isinstance(result, tuple):  # a verb that measured something may also say that it is not good enough
         result, code = result
     value = plain(result)
-    if as_json:
-        print(json.dumps(value, ensure_ascii=False))
-    else:
-        show(value)
+    try:
+        if as_json:
+            print(json.dumps(value, ensure_ascii=False))
+        else:
+            show(value)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough: what was done stays done
+        return unread(code)
+    return code
+
+
+def unread(code: int) -> int:
+    """Nobody reads what is printed any more; what is left in the buffer goes nowhere, and nothing is complained of."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

@@ -79,3 +79,12 @@ def test_a_family_of_verbs_lists_its_own(capsys):
     told = capsys.readouterr().out
     assert {line.split()[1] for line in told.splitlines() if line.startswith("  data ")} == {"info", "validate", "convert"}
     assert "curate" not in told
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "armillary", "info"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 0
