@@ -44,6 +44,7 @@ def test_other_numbers_take_the_plain_product(dtype):
     assert torch.equal(packed(x), F.linear(x, weight))
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of torch's own switch, where it first runs
 def test_without_onednn_it_is_the_plain_product():
     with torch.backends.mkldnn.flags(enabled=False):
         assert not available()
