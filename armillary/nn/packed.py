@@ -18,14 +18,14 @@ class Packed:
     """
 
     def __init__(self, weight: Tensor) -> None:
-        self.weight = weight.detach()
+        self.weight: Tensor | None = weight.detach()
         self.packed: Tensor | None = None
         if weight.dtype == torch.float32 and weight.device.type == "cpu" and available():
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous())
+            self.packed, self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous()), None
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """`... i` -> `... o`; with `gelu` (the exact one) of that, in the same pass."""
-        if self.packed is None:
+        if self.weight is not None:
             y = F.linear(x, self.weight)
             return F.gelu(y) if gelu else y
         kind = "gelu" if gelu else "none"

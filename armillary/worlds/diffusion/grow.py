@@ -1,6 +1,6 @@
 """A trained diffusion world with other settings: what the next stage of a training changes while every weight is carried over.
 
-Longer clips, another number of given frames, other noise: none of that is a weight of a transformer. Two things are. The plane that marks
+Longer clips, another number of given frames, other noise: none of that is a weight of a transformer. Three things are. The plane that marks
 given frames, which a world from text alone does not have (`network.given`): its column of the patch embedding starts at zero, so that the
 world says what it said before until it has learned what the plane means; so do the published video worlds go on from the text worlds. The
 older frames that a stepping world also sees (`memory`) and further attention of its U-Net (`network.fine_mixers`, `coarse_mixers`) are
@@ -44,8 +44,8 @@ def grow(world: DiffusionWorld, overrides: Sequence[str]) -> DiffusionWorld:
         old[PATCH] = _with_plane(old[PATCH], world.setting.tokenizer.channels, before.patch)
     if isinstance(before, UNetConfig) and config.memory and not world.config.memory and config.past == world.config.past:
         old[ENTER] = _with_memory(old[ENTER], world.setting.tokenizer.channels, len(config.memory))
-    if isinstance(before, UNetConfig):
-        old |= {k: v for k, v in _mixers(config.build, world).items() if k in wanted and k not in old}
+    if any(k.startswith(MIXERS) and k not in old for k in wanted):
+        old = _mixers(config.build, world) | old
     lost = sorted(k for k in old.keys() | wanted.keys() if k not in old or k not in wanted or old[k].shape != wanted[k].shape)
     if lost:
         raise BadInput(
