@@ -102,7 +102,7 @@ def unet_far(
     """`unet-tabletop` gone on with (`--start`): half of the steps learn after up to 24 frames of its own dreams, not four. About a
     core-second a step.
 
-    What it remembers then is its own dream, as in a long rollout: fewer things are lost, for longer.
+    What it remembers then is its own dream, as in a long rollout. What that gains is not settled (docs/log.md).
 
     Args:
         data: a LeRobot dataset of episodes of 33 frames or more.
