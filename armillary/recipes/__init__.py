@@ -11,7 +11,6 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "frame-c8-tabletop": tabletop.frame_c8,
     "video-d4x8x8-tabletop": tabletop.video_d4x8x8,
     "unet-tabletop": tabletop.unet,
-    "unet-tabletop-far": tabletop.unet_far,
     "unet-tabletop-words": tabletop.unet_words,
     "distill-unet": distill.unet,
     "distill-words": distill.words,

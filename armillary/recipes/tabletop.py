@@ -89,37 +89,6 @@ def unet(
     )
 
 
-def unet_far(
-    data: str,
-    *,
-    tokenizer: str = "frame-c8-tabletop",
-    steps: int = 4000,
-    batch: int = 32,
-    start: str = "",
-    cache: str = "",
-    threads: int = 0,
-) -> RunConfig:
-    """`unet-tabletop` gone on with (`--start`): half of the steps learn after up to 24 frames of its own dreams, not four. About a
-    core-second a step.
-
-    What it remembers then is its own dream, as in a long rollout. What that gains is not settled (docs/log.md).
-
-    Args:
-        data: a LeRobot dataset of episodes of 33 frames or more.
-        tokenizer: a continuous one whose frames stand alone.
-        start: what `unet-tabletop` made; without it a run begins from nothing.
-        cache: folder for encoded data.
-    """
-    base = unet(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
-    assert isinstance(base.model, WorldRun)
-    return dataclasses.replace(
-        base,
-        name="unet-tabletop-far",
-        model=dataclasses.replace(base.model, overrides=("unroll=24",), unroll_from=0.0),
-        optim=dataclasses.replace(base.optim, lr=5e-4),
-    )
-
-
 def brief(
     data: str,
     *,
