@@ -12,6 +12,7 @@ RECIPES: dict[str, Callable[..., RunConfig]] = {
     "video-d4x8x8-tabletop": tabletop.video_d4x8x8,
     "unet-tabletop": tabletop.unet,
     "unet-tabletop-words": tabletop.unet_words,
+    "dit-tabletop-causal": tabletop.dit_causal,
     "distill-unet": distill.unet,
     "distill-words": distill.words,
     "distill-clip": distill.clip,

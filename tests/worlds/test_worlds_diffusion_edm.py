@@ -152,6 +152,14 @@ def test_a_stochastic_solver_is_its_noise_and_forgets_where_it_began():
         sample(gaussian, x, levels, "ancestral")
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_a_gaussian_is_drawn_with_temperature_times_its_deviation(temperature):
+    x = 80 * torch.randn(20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    warm = fresh(x)
+    out = sample(gaussian, x, to_zero(karras(600, 0.002, 80.0)), "ancestral", fresh=lambda: temperature * warm())
+    assert abs(out.mean() - MEAN) < 0.02 and abs(out.std() - temperature * STD) < 0.02
+
+
 def test_one_step_from_the_top_is_the_mean():
     noise = torch.randn(100, generator=torch.Generator().manual_seed(0))
     out = sample(gaussian, 80 * noise, to_zero(karras(1, 0.02, 80.0)))

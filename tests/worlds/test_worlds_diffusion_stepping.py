@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -91,6 +92,24 @@ def test_the_loss_is_a_function_of_the_generator():
     fill(world)
     a, b, c = (world(batch_of(), seeded(s))[0].item() for s in (3, 3, 4))
     assert a == b != c
+
+
+def test_a_temperature_is_of_the_first_frame_that_nothing_precedes():
+    world = build()
+    fill(world)
+    latents, actions = blobs(2, 6, 0)
+    nothing, told = latents[:, :, :0], Conditioning(actions=actions[:, :2])
+
+    def first(**sampling):
+        return world.extend(nothing, 3, told, generator=seeded(), **sampling)
+
+    assert torch.equal(first(), first(temperature=1.0)) and not torch.equal(first()[:, :, 0], first(temperature=0.5)[:, :, 0])
+    with pytest.raises(BadInput, match="adds no noise that a temperature could lower"):
+        world.extend(latents, 2, told, generator=seeded(), temperature=0.5)
+    world.extend(latents, 2, told, generator=seeded(), steps=4, solver="ancestral", temperature=0.5)
+    for wrong in (-0.1, math.inf, math.nan):
+        with pytest.raises(BadInput, match="temperature is 0 or more"):
+            first(temperature=wrong)
 
 
 @pytest.mark.parametrize("steps", [1, 3])

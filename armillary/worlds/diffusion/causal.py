@@ -150,8 +150,8 @@ class CausalWorld(DiffusionWorld):
                 the second. With a tokenizer of temporal compression k there are k actions a frame.
             steps: noise levels a frame, 8 unless told or distilled to fewer.
             sampling: `guidance`: `cond + guidance * (cond - uncond)` over text, 0 is off;
-                `solver`: a line of `SOLVERS`; `level`: what the network is told of the noise on frames looked back on (the lowest it
-                samples through); `fps`: of the video dreamed.
+                `solver`: a line of `SOLVERS`; `temperature`: of the noise that `ancestral` adds; `level`: what the network is told of
+                the noise on frames looked back on (the lowest it samples through); `fps`: of the video dreamed.
 
         Raises:
             BadInput: latents, actions or text of another width, too few actions, or a setting that is not one.
@@ -174,16 +174,18 @@ class CausalLive(Live):
         steps: int | None = None,
         guidance: float = 0.0,
         solver: str = "euler",
+        temperature: float = 1.0,
         level: float | None = None,
         fps: float | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
-            known = ("steps", "guidance", "solver", "level", "fps")
+            known = ("steps", "guidance", "solver", "temperature", "level", "fps")
             raise BadInput(did_you_mean("sampling setting of a causal world", next(iter(unknown)), known))
         world._check_latents(given)
         self.world = world
-        self.steps, self.guidance, self.solver = world.number("steps", steps), guidance, solver
+        self.steps, self.guidance = world.number("steps", steps), guidance
+        self.solver, self.temperature = solver, temperature
         c = world.config.objective
         self.told = c.sigma_min if level is None else level
         if not 0 < self.told <= c.sigma_max:
@@ -214,7 +216,9 @@ class CausalLive(Live):
             moment = self._moment(action, i, conditioning.modulation, conditioning.channels)
             towards = [self._towards(past, context, moment) for past, context in zip(self.pasts, contexts)]
             start = normal((b, channels, 1, h, w), generator, self.like)
-            frame = world.drawn(towards[0], towards[-1], start, generator, self.steps, self.solver, self.guidance)
+            frame = world.drawn(
+                towards[0], towards[-1], start, generator, self.steps, self.solver, self.guidance, self.temperature
+            )
             self._read(frame, contexts, moment)
             made.append(frame)
         self.begun = self.begun or frames > 0

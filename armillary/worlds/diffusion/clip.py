@@ -221,6 +221,7 @@ class ClipWorld(DiffusionWorld):
         steps: int | None = None,
         guidance: float = 0.0,
         solver: str = "euler",
+        temperature: float = 1.0,
         level: float | None = None,
         fps: float | None = None,
         **unknown: Any,
@@ -233,7 +234,7 @@ class ClipWorld(DiffusionWorld):
                 first dreamed frame to the second. With a tokenizer of temporal compression k there are k actions a frame.
             steps: evaluations a clip, 35 unless told or distilled to fewer.
             guidance: `cond + guidance * (cond - uncond)` over text (the published worlds use 7).
-            solver: a line of `SOLVERS`.
+            solver: a line of `SOLVERS`; temperature: of the noise that `ancestral` adds.
             level: noise put on given frames, or for a flow what the network is told of them; 0.001 and 0.0001, as published.
             fps: of the video dreamed; the world's own by default.
 
@@ -244,7 +245,7 @@ class ClipWorld(DiffusionWorld):
             BadInput: latents, actions or text of another width, too few actions, or a setting that is not one.
         """
         if unknown:
-            raise BadInput(f"A clip world samples with steps, guidance, solver, level and fps; got {', '.join(unknown)}.")
+            raise BadInput(f"A clip world samples with steps, guidance, solver, temperature, level and fps; got {', '.join(unknown)}.")
         steps = self.number("steps", steps)
         self._check_latents(given)
         self._check_context(conditioning.context)
@@ -311,7 +312,7 @@ class ClipWorld(DiffusionWorld):
                 else None
             )
             start, away = normal(clean.shape, generator, clean), towards(other) if guidance else None
-            clip = self.drawn(towards(context), away, start, generator, steps, solver, guidance)
+            clip = self.drawn(towards(context), away, start, generator, steps, solver, guidance, temperature)
             clip = self.denormalise(clip / objective.sigma_data, v).unflatten(2, (v, have + more))
             dreamed = torch.cat([dreamed, clip[:, :, :, have:]], dim=3)
         return dreamed.flatten(2, 3)

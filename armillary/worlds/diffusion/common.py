@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -173,17 +173,32 @@ class DiffusionWorld(World):
         steps: int,
         solver: str = "euler",
         guidance: float = 0.0,
+        temperature: float = 1.0,
     ) -> Tensor:
         """A sample: `start`, noise of deviation 1, walked down the levels towards what `towards` says, away from what `other` says.
 
+        Args:
+            temperature: what the noise that `ancestral` adds is multiplied by. In many steps a Gaussian is drawn with so many times its
+                deviation.
+
         Raises:
-            BadInput: a distilled world with guidance, another solver, or steps that it was not taught.
+            BadInput: a distilled world with guidance, another solver, or steps that it was not taught; a temperature below 0, or where no
+                noise is added.
         """
+        if not 0 <= temperature < math.inf:
+            raise BadInput(f"temperature is 0 or more, 1 for a fair sample; got {temperature}.")
+        if temperature != 1 and solver != "ancestral":
+            raise BadInput(
+                f"Solver {solver!r} adds no noise that a temperature could lower; sample with solver=ancestral, or leave it at 1."
+            )
         c, few = self.config.objective, self.config.few
         start = c.sigma_max * start
         if few is None:
             levels = to_zero(karras(steps, c.sigma_min, c.sigma_max))
-            fresh = functools.partial(normal, start.shape, generator, start)
+
+            def fresh() -> Tensor:
+                return temperature * normal(start.shape, generator, start)
+
             return sample(guided(towards, other, guidance), start, levels, solver, fresh=fresh)
         if guidance:
             raise BadInput(

@@ -23,7 +23,7 @@ from armillary.worlds.diffusion.unet import UNetConfig
 
 PATCH = "network.patch.weight"
 ENTER = "network.enter.weight"
-MIXERS = ("network.mixers.", "network.fine_mixers.")
+MIXERS = ("network.mixer.", "network.mixers.", "network.fine_mixers.")
 
 
 def grow(world: DiffusionWorld, overrides: Sequence[str]) -> DiffusionWorld:

@@ -118,7 +118,14 @@ class SteppingWorld(DiffusionWorld):
         )
 
     def dream(
-        self, window: Window, generator: Generator, steps: int, solver: str, guidance: float = 0.0, other: Window | None = None
+        self,
+        window: Window,
+        generator: Generator,
+        steps: int,
+        solver: str,
+        guidance: float = 0.0,
+        other: Window | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
         """The next frame, normalised, `b c h w`."""
         like = window.past
@@ -130,7 +137,7 @@ class SteppingWorld(DiffusionWorld):
             return lambda x, sigma: self.denoise(x, sigma.expand(len(x)), told)
 
         start, away = normal(shape, generator, like), None if other is None else towards(other)
-        y = self.drawn(towards(window), away, start, generator, steps, solver, guidance)
+        y = self.drawn(towards(window), away, start, generator, steps, solver, guidance, temperature)
         return window.base + y * self.scale(window)
 
     # ---------------------------------------------------------------------------------------------------------------- training
@@ -247,6 +254,7 @@ class SteppingWorld(DiffusionWorld):
         guidance: float = 0.0,
         first_steps: int | None = None,
         solver: str | None = None,
+        temperature: float = 1.0,
         level: float = 0.0,
         **unknown: Any,
     ) -> Tensor:
@@ -263,6 +271,7 @@ class SteppingWorld(DiffusionWorld):
             first_steps: evaluations of a frame that nothing precedes, 18 unless told (a distilled world: as `steps`).
             solver: a line of `SOLVERS`; unless told, `ancestral` for a frame that nothing precedes (the number of things is then more
                 often right, docs/log.md) and `euler` for the rest and for a distilled world.
+            temperature: of the noise that `ancestral` adds; below 1 what is likely is drawn more often than it is in the data.
             level: how noisy the network is told its past is (its training covered 0 to `noise_max`).
 
         Raises:
@@ -270,7 +279,7 @@ class SteppingWorld(DiffusionWorld):
         """
         if unknown:
             raise BadInput(
-                f"A stepping world samples with steps, guidance, first_steps, solver and level; got {', '.join(unknown)}."
+                f"A stepping world samples with steps, guidance, first_steps, solver, temperature and level; got {', '.join(unknown)}."
             )
         steps, first_steps = self.number("steps", steps), self.number("first_steps", first_steps)
         self._check_latents(given)
@@ -308,7 +317,8 @@ class SteppingWorld(DiffusionWorld):
             window.modulation, window.channels = _port_at(conditioning, at, at + have, v)
             other = self._unguided(window, negative) if guidance else None
             way = solver or ("ancestral" if first and self.config.few is None else "euler")
-            frame = self.dream(window, generator, first_steps if first else steps, way, guidance, other)
+            warmth = 1.0 if missing and not first and way != "ancestral" else temperature  # asked of the first frame, then
+            frame = self.dream(window, generator, first_steps if first else steps, way, guidance, other, warmth)
             dreamed.append(frame)
             window.follow(frame)
         if not dreamed:
