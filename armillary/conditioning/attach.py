@@ -31,6 +31,7 @@ SAID = (
     "ports",
     "network",
     "adapters",
+    "remembered",
 )
 
 

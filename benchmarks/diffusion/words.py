@@ -1,6 +1,6 @@
 """Does a world paint what its prompt says? Colours and their number in the first frame dreamed from words alone.
 
-    python benchmarks/diffusion/words.py --world runs/words/model [--prompts 50] [--guidance 0 2] [--solver euler] [--save]
+    python benchmarks/diffusion/words.py --world runs/words/model [--prompts 50] [--guidance 0 2] [--temperature .6] [--save]
 
 Prompts describe scenes of `tabletop-few` that no training has seen, each in two kinds: the one plain wording, and wordings held out from
 every training. Colours are right when each of the four is there exactly if the prompt names it; number and colours when there is also
@@ -32,6 +32,7 @@ from armillary.rollout.dreamer import Dreamer
 from armillary.sims.words.facts import Facts
 from armillary.sims.words.tell import tell
 from armillary.worlds.diffusion.sampler import SOLVERS
+from armillary.worlds.diffusion.stepping import FIRST_TEMPERATURE
 
 SEED = 900_000  # seeds from here on are never trained on
 THERE = 12.0  # pixels of a colour; the smallest thing has four times as many
@@ -64,6 +65,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, nargs="+", default=[0.0, 1.0, 3.0])
     parser.add_argument("--steps", type=int, default=18)
     parser.add_argument("--solver", default="ancestral", choices=SOLVERS)
+    parser.add_argument("--temperature", type=float, default=FIRST_TEMPERATURE, help="of the noise that `ancestral` adds")
     parser.add_argument("--sheet", help="folder for pictures of what was dreamed")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
@@ -75,7 +77,12 @@ def main() -> None:
         shown = {"simulator": truth[0], "tokenizer": dreamer.decode(dreamer.encode(truth))[0]}
         for kind, text in scene.told.items():
             for guidance in options.guidance:
-                sampling: dict[str, Any] = {"guidance": guidance, "first_steps": options.steps, "solver": options.solver}
+                sampling: dict[str, Any] = {
+                    "guidance": guidance,
+                    "first_steps": options.steps,
+                    "solver": options.solver,
+                    "temperature": options.temperature if options.solver == "ancestral" else None,
+                }
                 actions = None if dreamer.world.action_spec is None else np.zeros((0, dreamer.world.action_spec.dim))
                 shown[f"{kind}, guidance {guidance:g}"] = dreamer.dream(
                     None, 1, prompt=text, actions=actions, seed=seed, cut=True, **sampling
@@ -112,6 +119,7 @@ def main() -> None:
             "prompts": options.prompts,
             "steps": options.steps,
             "solver": options.solver,
+            "temperature": options.temperature,
             "figures": figures,
         }
         path = Path(__file__).parent / f"words-{result['date']}.json"
