@@ -31,7 +31,6 @@ SAID = (
     "ports",
     "network",
     "adapters",
-    "remembered",
 )
 
 

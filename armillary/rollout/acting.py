@@ -88,7 +88,7 @@ def carry_out(
         raise BadInput(f"World {world.name!r} moves its hand itself, as its sentence says; it was given actions too.")
     if spread < 0:
         raise BadInput(f"A hand's spread is at least 0; got {spread:g}.")
-    window, dreamed = given, []
+    reach, window, dreamed = world.config.reach, given, []
     for _ in range(frames):
         action = None
         if window.shape[2]:
@@ -98,7 +98,7 @@ def carry_out(
         told = dataclasses.replace(conditioning, actions=action)
         frame = world.extend(window, 1, told, generator=generator, **sampling)
         dreamed.append(frame)
-        window = world.remembered(torch.cat([window, frame], dim=2))
+        window = torch.cat([window, frame], dim=2)[:, :, -reach:]
     return torch.cat(dreamed, dim=2) if dreamed else given[:, :, :0]
 
 

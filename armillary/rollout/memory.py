@@ -72,7 +72,7 @@ def forward(w: Wanted, batch: int, training: bool) -> Any:
             given = ids[:, : max(1, (t - 1) * h * wd)]
             return network(given, context=context, cache=cache, last=True)
         if isinstance(network, UNet):
-            past = torch.zeros(batch, w.config.shown, ref.channels, h, wd)
+            past = torch.zeros(batch, len(w.config.ages), ref.channels, h, wd)
             one, acted = torch.zeros(batch), torch.zeros(batch, network.action_dim) if network.action_dim else None
             return network(past[:, 0], past, past[:, :, 0, 0, 0], one, one, action=acted, context=context)
         return network(torch.zeros(batch, ref.channels, t, h, wd), torch.zeros(batch), context=context)

@@ -94,11 +94,6 @@ class World(nn.Module):
         """The world from `given` on, to be asked for further frames again and again; arguments as for `extend`."""
         return Live(self, given, **sampling)
 
-    def remembered(self, latents: Tensor) -> Tensor:
-        """What has to be kept of all latents so far, `... t h w`, so that the next can be dreamed as if all had been."""
-        past = max(1, int(getattr(self.config, "reach", getattr(self.config, "past", 1))))
-        return latents[..., -past:, :, :]
-
     def fit_normaliser(self, latents: Tensor) -> None:
         """Learn per-channel mean and standard deviation from a sample of the tokenizer's latents `n c t h w`; a no-op for tokens."""
 
@@ -140,6 +135,7 @@ class Live:
             conditioning: of these frames: `actions[:, 0]` leads to the first of them (see `World.extend`).
         """
         made = self.world.extend(self.window, frames, conditioning, generator=generator, **self.sampling)
+        past = max(1, int(getattr(self.world.config, "reach", getattr(self.world.config, "past", 1))))
         known, more = (x.unflatten(-3, (conditioning.views, -1)) for x in (self.window, made))
-        self.window = self.world.remembered(torch.cat([known, more], dim=-3)).flatten(-4, -3)
+        self.window = torch.cat([known, more], dim=-3)[..., -past:, :, :].flatten(-4, -3)
         return made

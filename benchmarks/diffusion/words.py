@@ -32,7 +32,6 @@ from armillary.rollout.dreamer import Dreamer
 from armillary.sims.words.facts import Facts
 from armillary.sims.words.tell import tell
 from armillary.worlds.diffusion.sampler import SOLVERS
-from armillary.worlds.diffusion.stepping import FIRST_TEMPERATURE
 
 SEED = 900_000  # seeds from here on are never trained on
 THERE = 12.0  # pixels of a colour; the smallest thing has four times as many
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, nargs="+", default=[0.0, 1.0, 3.0])
     parser.add_argument("--steps", type=int, default=18)
     parser.add_argument("--solver", default="ancestral", choices=SOLVERS)
-    parser.add_argument("--temperature", type=float, default=FIRST_TEMPERATURE, help="of the noise that `ancestral` adds")
+    parser.add_argument("--temperature", type=float, help="of the noise that `ancestral` adds; the world's own by default")
     parser.add_argument("--sheet", help="folder for pictures of what was dreamed")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
@@ -81,7 +80,7 @@ def main() -> None:
                     "guidance": guidance,
                     "first_steps": options.steps,
                     "solver": options.solver,
-                    "temperature": options.temperature if options.solver == "ancestral" else None,
+                    "temperature": options.temperature,
                 }
                 actions = None if dreamer.world.action_spec is None else np.zeros((0, dreamer.world.action_spec.dim))
                 shown[f"{kind}, guidance {guidance:g}"] = dreamer.dream(

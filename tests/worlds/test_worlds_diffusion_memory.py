@@ -20,7 +20,6 @@ SPEC = ActionSpec(("x", "y"), ("1", "1"), "world", 10.0, "delta", (-1.0, -1.0), 
 CHANNELS = 4
 NETWORK = UNetConfig(fine=16, coarse=16, fine_blocks=1, coarse_blocks=2, heads=2, dim=32)
 CONFIG = DiffusionConfig(NETWORK, LIVE, past=2, memory=(4, 7))
-BRIEF, ANCHORED = dataclasses.replace(CONFIG, memory=()), dataclasses.replace(CONFIG, anchor=True)
 
 
 def build(config: DiffusionConfig = CONFIG, text_dim: int = 0) -> SteppingWorld:
@@ -124,53 +123,6 @@ def test_more_attention_is_silent_at_first():
     assert torch.equal(*dreams)
     with pytest.raises(BadInput, match="would lose or add"):
         grow(grown, ["network.fine_mixers=1"])
-
-
-def test_an_anchor_is_silent_at_first():
-    world = build()
-    grown = grow(world, ["anchor=true"])
-    more = grow(build(BRIEF), ["anchor=true", "memory=[6]"])
-    dreams = [w.extend(latents(9), 3, acting(3), generator=seeded()) for w in (world, grown)]
-    assert torch.equal(*dreams) and grown.network.enter.in_channels == world.network.enter.in_channels + 4 + 1
-    assert more.config.shown == 4
-    with pytest.raises(BadInput, match="would lose or add"):
-        grow(grow(build(BRIEF), ["anchor=true"]), ["memory=[6]"])  # what came first would come second
-
-
-def test_the_first_frame_of_all_is_seen_however_long_ago():
-    world = build(ANCHORED)
-    long = latents(20)
-    other = long.clone()
-    other[:, :, 0] += 1
-    assert not torch.equal(*(world.extend(z, 2, acting(2), generator=seeded()) for z in (long, other)))
-    other = long.clone()
-    other[:, :, 1] += 1  # beyond what it looks back on
-    assert torch.equal(*(world.extend(z, 2, acting(2), generator=seeded()) for z in (long, other)))
-
-
-@pytest.mark.parametrize("known", [0, 1, 20])
-def test_an_anchor_lasts_while_a_world_is_stepped(known):
-    world, frames = build(ANCHORED), 12
-    told = acting(frames)
-    whole = world.extend(latents(20)[:, :, :known], frames, told, generator=seeded(), solver="euler")
-    live, generator, made = world.live(latents(20)[:, :, :known], told, solver="euler"), seeded(), []
-    missing = int(known == 0)
-    for i in range(frames):
-        at = max(i - missing, 0)
-        step = dataclasses.replace(told, actions=told.actions[:, at : at + int(known > 0 or i > 0)])
-        made.append(live.more(1, step, generator))
-    torch.testing.assert_close(torch.cat(made, dim=2), whole)
-    assert live.window.shape[2] == min(known + frames, world.config.reach + 1)
-
-
-def test_a_world_with_an_anchor_learns_from_it():
-    world = build(ANCHORED)
-    batch = Batch(latents=latents(12, 4), actions=acting(12, 4).actions)
-    world(batch, seeded())[0].backward()
-    at = world.network.channels
-    assert world.network.enter.weight.grad[:, at : at + at + 1].abs().sum() > 0
-    with pytest.raises(BadInput, match="step frame by frame"):
-        DiffusionConfig(DiTConfig(32, 1, 2), LIVE, anchor=True)
 
 
 def test_words_that_read_the_cells_are_silent_at_first():

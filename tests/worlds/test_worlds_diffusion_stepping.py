@@ -95,15 +95,16 @@ def test_the_loss_is_a_function_of_the_generator():
 
 
 def test_a_temperature_is_of_the_first_frame_that_nothing_precedes():
-    world = build()
+    world = build(text_dim=8)
     fill(world)
     latents, actions = blobs(2, 6, 0)
-    nothing, told = latents[:, :, :0], Conditioning(actions=actions[:, :2])
+    nothing, told = latents[:, :, :0], Conditioning(actions=actions[:, :2], context=torch.randn(2, 5, 8, generator=seeded()))
 
     def first(**sampling):
         return world.extend(nothing, 3, told, generator=seeded(), **sampling)
 
-    assert torch.equal(first(), first(temperature=0.6)) and not torch.equal(first()[:, :, 0], first(temperature=1.0)[:, :, 0])
+    assert torch.equal(first(), first(temperature=1.0)) and not torch.equal(first()[:, :, 0], first(temperature=0.5)[:, :, 0])
+    assert torch.equal(first(guidance=2.0), first(guidance=2.0, temperature=0.6))
     assert torch.equal(first(solver="euler"), first(solver="euler", temperature=1.0))
     with pytest.raises(BadInput, match="adds no noise that a temperature could lower"):
         world.extend(latents, 2, told, generator=seeded(), temperature=0.5)

@@ -245,7 +245,9 @@ class ClipWorld(DiffusionWorld):
             BadInput: latents, actions or text of another width, too few actions, or a setting that is not one.
         """
         if unknown:
-            raise BadInput(f"A clip world samples with steps, guidance, solver, temperature, level and fps; got {', '.join(unknown)}.")
+            raise BadInput(
+                f"A clip world samples with steps, guidance, solver, temperature, level and fps; got {', '.join(unknown)}."
+            )
         steps = self.number("steps", steps)
         self._check_latents(given)
         self._check_context(conditioning.context)

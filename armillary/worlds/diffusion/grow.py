@@ -3,8 +3,8 @@
 Longer clips, another number of given frames, other noise: none of that is a weight of a transformer. Three things are. The plane that marks
 given frames, which a world from text alone does not have (`network.given`): its column of the patch embedding starts at zero, so that the
 world says what it said before until it has learned what the plane means; so do the published video worlds go on from the text worlds. The
-older frames that a stepping world also sees (`memory`, `anchor`) and further attention of its U-Net (`network.fine_mixers`, `coarse_mixers`) are
-silent at first in the same way.
+older frames that a stepping world also sees (`memory`) and further attention of its U-Net (`network.fine_mixers`, `coarse_mixers`,
+`reads`) are silent at first in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from armillary.worlds.base import Setting
 from armillary.worlds.diffusion.common import DiffusionWorld
 from armillary.worlds.diffusion.dit import DiTConfig
 from armillary.worlds.diffusion.unet import UNetConfig
-from armillary.worlds.diffusion.world import DiffusionConfig
 
 PATCH = "network.patch.weight"
 ENTER = "network.enter.weight"
@@ -43,9 +42,8 @@ def grow(world: DiffusionWorld, overrides: Sequence[str]) -> DiffusionWorld:
     before, after = world.config.network, config.network
     if isinstance(before, DiTConfig) and isinstance(after, DiTConfig) and after.given and not before.given:
         old[PATCH] = _with_plane(old[PATCH], world.setting.tokenizer.channels, before.patch)
-    more = config.shown - world.config.shown
-    if isinstance(before, UNetConfig) and more > 0 and _older(world.config, config):
-        old[ENTER] = _with_older(old[ENTER], world.setting.tokenizer.channels, more)
+    if isinstance(before, UNetConfig) and config.memory and not world.config.memory and config.past == world.config.past:
+        old[ENTER] = _with_memory(old[ENTER], world.setting.tokenizer.channels, len(config.memory))
     if any(k.startswith(MIXERS) and k not in old for k in wanted):
         old = _mixers(config.build, world) | old
     lost = sorted(k for k in old.keys() | wanted.keys() if k not in old or k not in wanted or old[k].shape != wanted[k].shape)
@@ -53,7 +51,7 @@ def grow(world: DiffusionWorld, overrides: Sequence[str]) -> DiffusionWorld:
         raise BadInput(
             f"{', '.join(overrides)} would lose or add {len(lost)} weights of {world.name or world.family!r} (first: {lost[0]}). What may "
             "change is no weight: clip, past (of a DiT), augment, text_dropout, most of objective, network.given from false to true, "
-            "memory from none to some, anchor, and more mixers."
+            "memory from none to some, and more mixers."
         )
     made.load_state_dict(old, assign=True)
     made.name, made.sha256, made.adapters = world.name, world.sha256, world.adapters
@@ -67,14 +65,9 @@ def _with_plane(weight: Tensor, channels: int, patch: int) -> Tensor:
     return torch.cat([weight[:, :at], silent, weight[:, at:]], dim=1)
 
 
-def _older(before: DiffusionConfig, after: DiffusionConfig) -> bool:
-    """Whether what is new to be seen comes before all that was: the anchor, then the memory, oldest first, then the past."""
-    return after.past == before.past and (before.memory == after.memory or not (before.memory or before.anchor))
-
-
-def _with_older(weight: Tensor, channels: int, frames: int) -> Tensor:
-    """The first convolution `d (c + past (c + 1)) p q` with so many silent frames, which are older, before the past ones."""
-    silent = weight.new_zeros(len(weight), frames * (channels + 1), *weight.shape[2:])
+def _with_memory(weight: Tensor, channels: int, ages: int) -> Tensor:
+    """The first convolution `d (c + past (c + 1)) p q` with `ages` silent frames, which are older, before the past ones."""
+    silent = weight.new_zeros(len(weight), ages * (channels + 1), *weight.shape[2:])
     return torch.cat([weight[:, :channels], silent, weight[:, channels:]], dim=1)
 
 

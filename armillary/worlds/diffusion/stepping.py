@@ -53,8 +53,6 @@ class Window:
     modulation: Tensor | None = None
     channels: Tensor | None = None
     views: int = 1
-    anchor: Tensor | None = None  # b c h w, the first frame of all
-    anchored: Tensor | None = None  # b, 1 where there is one
 
     @property
     def base(self) -> Tensor:
@@ -62,10 +60,7 @@ class Window:
         return self.past[:, -1] * self.given[:, -1, None, None, None]
 
     def follow(self, frame: Tensor) -> None:
-        """One frame on: `frame` (`b c h w`) is the last one now, and the first where there was none."""
-        if self.anchor is not None and self.anchored is not None:
-            self.anchor = torch.where(self.anchored[:, None, None, None] > 0, self.anchor, frame)
-            self.anchored = torch.ones_like(self.anchored)
+        """One frame on: `frame` (`b c h w`) is the last one now."""
         self.past = torch.cat([self.past[:, 1:], frame[:, None]], dim=1)
         self.given = torch.cat([self.given[:, 1:], torch.ones_like(self.given[:, :1])], dim=1)
 
@@ -78,7 +73,7 @@ class SteppingWorld(DiffusionWorld):
         super().__init__(config, setting)
         if not isinstance(config.network, UNetConfig):
             raise BadInput(f"A stepping world wants a U-Net; got {type(config.network).__name__}.")
-        self.network = UNet(config.network, setting.tokenizer.channels, config.shown, self.action_width, setting.text_dim)
+        self.network = UNet(config.network, setting.tokenizer.channels, len(config.ages), self.action_width, setting.text_dim)
         self.seen = [config.reach - age for age in config.ages]  # places in a window of the frames that the network is shown
         # A recipe may raise this as training goes on; it is no part of what the world is.
         self.unroll_prob = config.unroll_prob
@@ -111,14 +106,9 @@ class SteppingWorld(DiffusionWorld):
 
     def _told(self, window: Window, noise: Tensor) -> tuple[Any, ...]:
         """What the network is told beside the noisy answer."""
-        past, given = window.past[:, self.seen], window.given[:, self.seen]
-        if self.config.anchor:
-            first = torch.zeros_like(past[:, 0]) if window.anchor is None else window.anchor
-            there = torch.zeros_like(given[:, 0]) if window.anchored is None else window.anchored
-            past, given = torch.cat([first[:, None], past], dim=1), torch.cat([there[:, None], given], dim=1)
         return (
-            past,
-            given,
+            window.past[:, self.seen],
+            window.given[:, self.seen],
             noise,
             window.level,
             window.action,
@@ -244,14 +234,7 @@ class SteppingWorld(DiffusionWorld):
         frames = z[torch.arange(b, device=z.device)[:, None], index.clamp(min=0)]
         frames = frames + level[:, None, None, None, None] * normal(frames.shape, rng, frames)
         frames = frames * given[:, :, None, None, None]
-        window = Window(frames, given, level, None, None, None, None)
-        if self.config.anchor:
-            # The first of the clip; where less is known than there could be, the first that is.
-            first = torch.where(count < self.config.reach, target - torch.minimum(count, target), torch.zeros_like(target))
-            at = z[torch.arange(b, device=z.device), first]
-            window.anchor = at + level[:, None, None, None] * normal(at.shape, rng, at)
-            window.anchored = given[:, -1]
-        return window
+        return Window(frames, given, level, None, None, None, None)
 
     def _leading(self, actions: Tensor | None, frame: Tensor, known: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The action that leads to each row's `frame`, and whether there is one (nothing leads to a first frame)."""
@@ -281,8 +264,7 @@ class SteppingWorld(DiffusionWorld):
         """`frames` further latents after `given`, one at a time over a sliding window.
 
         Args:
-            given: `b c (v t) h w`, the tokenizer's own; `t` may be 0, then the first frame is dreamed from text alone. The last
-                `config.reach` are read, and with `config.anchor` the first.
+            given: `b c (v t) h w`, the tokenizer's own; `t` may be 0, then the first frame is dreamed from text alone.
             conditioning: how many `views` there are; `actions[:, 0]` leads to the first further frame; where nothing is given, from the
                 first dreamed frame to the second (one action fewer is enough then). With a tokenizer of temporal compression k there are
                 k actions a frame.
@@ -293,7 +275,8 @@ class SteppingWorld(DiffusionWorld):
             solver: a line of `SOLVERS`; unless told, `ancestral` for a frame that nothing precedes (the number of things is then more
                 often right, docs/log.md) and `euler` for the rest and for a distilled world.
             temperature: of the noise that `ancestral` adds; below 1 what is likely is drawn more often than it is in the data. Unless
-                told, 0.6 for a frame that nothing precedes (what the sentence says is then more often there) and 1 for the rest.
+                told, 0.6 for a frame that nothing precedes with guidance above 1 (the number of things is then more often right; with
+                less guidance things go missing), and 1 otherwise.
             level: how noisy the network is told its past is (its training covered 0 to `noise_max`).
 
         Raises:
@@ -313,7 +296,6 @@ class SteppingWorld(DiffusionWorld):
         self._check_views(v, given)
         frames_in = rearrange(self.normalise(given, v), "b c (v t) h w -> (b v) t c h w", v=v)
         reach, (b, t, c, h, w) = self.config.reach, frames_in.shape
-        anchor = frames_in[:, 0] if t else frames_in.new_zeros(b, c, h, w)
         actions, frames_in = _each(actions, v, 3), frames_in[:, -reach:]
         told, have = self.setting.text_dim > 0, min(t, self.config.past)
         room = reach - frames_in.shape[1]
@@ -326,8 +308,6 @@ class SteppingWorld(DiffusionWorld):
             context=_each(conditioning.context, v, 3) if told else None,
             context_mask=_each(conditioning.context_mask, v, 2),
             views=v,
-            anchor=anchor,
-            anchored=anchor.new_full((b,), float(t > 0)),
         )
         negative = _each(conditioning.negative, v, 3)
         dreamed = []
@@ -344,7 +324,7 @@ class SteppingWorld(DiffusionWorld):
             way = solver or ("ancestral" if first and self.config.few is None else "euler")
             by_chance = way == "ancestral"
             if temperature is None:
-                warmth = FIRST_TEMPERATURE if first and by_chance else 1.0
+                warmth = FIRST_TEMPERATURE if first and by_chance and guidance > 1 else 1.0
             else:  # where a first frame is drawn by chance and the rest is not, it was asked of that one
                 warmth = temperature if by_chance or first or not missing else 1.0
             frame = self.dream(window, generator, first_steps if first else steps, way, guidance, other, warmth)
@@ -353,12 +333,6 @@ class SteppingWorld(DiffusionWorld):
         if not dreamed:
             return given[:, :, :0]
         return rearrange(self.denormalise(torch.stack(dreamed, dim=2)), "(b v) c t h w -> b c (v t) h w", v=v)
-
-    def remembered(self, latents: Tensor) -> Tensor:
-        reach = self.config.reach
-        if not self.config.anchor or latents.shape[-3] <= reach:
-            return latents[..., -reach:, :, :]
-        return torch.cat([latents[..., :1, :, :], latents[..., -reach:, :, :]], dim=-3)
 
     def _unguided(self, window: Window, negative: Tensor | None) -> Window:
         """The same moment without its text, or with the negative prompt's."""

@@ -24,7 +24,6 @@ class DiffusionConfig:
         network: a U-Net makes a world that steps frame by frame, a DiT one that denoises clips, a causal DiT one that does both.
         past: latent frames it looks back on (a DiT: the most that may be given).
         memory: stepping: ages of older frames that it also sees, as (6, 12, 24): what the arm covers meanwhile is remembered from them.
-        anchor: stepping: it also sees the first frame of all, however long ago: what there was at the beginning is not forgotten.
         text_dropout: share of training rows whose text is withheld, which is what guidance contrasts with.
         none_prob, short_prob: stepping: shares of rows that are given no frame, and none or a random number of them.
         noise_prob, noise_max: stepping: share of rows whose given frames are noised, and the largest deviation of that noise.
@@ -42,7 +41,6 @@ class DiffusionConfig:
     objective: EDMConfig
     past: int = 4
     memory: tuple[int, ...] = ()
-    anchor: bool = False
     text_dropout: float = 0.1
     none_prob: float = 0.1
     short_prob: float = 0.3
@@ -60,20 +58,13 @@ class DiffusionConfig:
     def __post_init__(self) -> None:
         if list(self.memory) != sorted({*self.memory}) or any(age <= self.past for age in self.memory):
             raise BadInput(f"memory holds ages beyond past={self.past}, in order, (6, 12, 24) for instance; got {self.memory}.")
-        if (self.memory or self.anchor) and not isinstance(self.network, UNetConfig):
-            raise BadInput(
-                "memory and anchor are for worlds that step frame by frame (a U-Net); a DiT looks at all it is given."
-            )
+        if self.memory and not isinstance(self.network, UNetConfig):
+            raise BadInput("memory is for worlds that step frame by frame (a U-Net); a DiT looks at all it is given.")
 
     @property
     def ages(self) -> tuple[int, ...]:
         """How many frames ago each given frame of a stepping world was, oldest first."""
         return (*reversed(self.memory), *range(self.past, 0, -1))
-
-    @property
-    def shown(self) -> int:
-        """How many given frames the network of a stepping world sees."""
-        return len(self.ages) + int(self.anchor)
 
     @property
     def reach(self) -> int:
