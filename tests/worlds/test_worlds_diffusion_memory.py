@@ -13,7 +13,7 @@ from armillary.worlds.base import Live, Setting, TokenizerRef
 from armillary.worlds.diffusion.dit import DiTConfig
 from armillary.worlds.diffusion.grow import grow
 from armillary.worlds.diffusion.stepping import SteppingWorld
-from armillary.worlds.diffusion.unet import Mixer, UNetConfig
+from armillary.worlds.diffusion.unet import UNetConfig
 from armillary.worlds.diffusion.world import LIVE, DiffusionConfig
 
 SPEC = ActionSpec(("x", "y"), ("1", "1"), "world", 10.0, "delta", (-1.0, -1.0), (1.0, 1.0))
@@ -123,36 +123,6 @@ def test_more_attention_is_silent_at_first():
     assert torch.equal(*dreams)
     with pytest.raises(BadInput, match="would lose or add"):
         grow(grown, ["network.fine_mixers=1"])
-
-
-def test_words_that_read_the_cells_are_silent_at_first():
-    world = build(text_dim=8)
-    grown = grow(world, ["network.reads=true"])
-    told = dataclasses.replace(acting(3), context=torch.randn(1, 5, 8, generator=seeded()))
-    dreams = [w.extend(latents(9), 3, told, generator=seeded()) for w in (world, grown)]
-    assert torch.equal(*dreams)
-    batch = Batch(latents=latents(10, 4), actions=acting(10, 4).actions, context=torch.randn(4, 5, 8, generator=seeded()))
-    grown.network.mixer.cross_out.weight.data.normal_()  # as after a step: what words bring is heard
-    grown(batch, seeded())[0].backward()
-    assert grown.network.mixer.read_out.weight.grad.abs().sum() > 0
-    assert grown.network.mixer.place_q.weight.grad.abs().sum() > 0
-
-
-def test_a_word_brings_news_of_one_cell_to_all_others():
-    mixer = Mixer(16, 2, 8, reads=True)
-    for layer in (mixer.read_out, mixer.cross_out, mixer.place_q):
-        torch.nn.init.normal_(layer.weight)
-    x, words = torch.randn(1, 16, 4, 6, generator=seeded()), torch.randn(1, 5, 8, generator=seeded())
-    with torch.no_grad():
-        mixer.qkv.weight[32:] = 0  # cells see nothing of each other themselves
-        before = mixer(x, words, None)
-        other = x.clone()
-        other[:, :, 0, 0] *= -1
-        mixer.norm = torch.nn.Identity()  # a norm over the picture would tell as well
-        assert (mixer(other, words, None) - mixer(x, words, None))[:, :, 3, 5].abs().max() > 1e-4
-        mixer.reads = False
-        assert torch.equal(mixer(other, words, None)[:, :, 3, 5], mixer(x, words, None)[:, :, 3, 5])
-    assert before.shape == x.shape
 
 
 @pytest.mark.parametrize("asked", [{"coarse_mixers": 0}, {"coarse_mixers": 3}, {"fine_mixers": 3}, {"fine_mixers": -1}])

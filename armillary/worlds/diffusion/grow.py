@@ -3,8 +3,8 @@
 Longer clips, another number of given frames, other noise: none of that is a weight of a transformer. Three things are. The plane that marks
 given frames, which a world from text alone does not have (`network.given`): its column of the patch embedding starts at zero, so that the
 world says what it said before until it has learned what the plane means; so do the published video worlds go on from the text worlds. The
-older frames that a stepping world also sees (`memory`) and further attention of its U-Net (`network.fine_mixers`, `coarse_mixers`,
-`reads`) are silent at first in the same way.
+older frames that a stepping world also sees (`memory`) and further attention of its U-Net (`network.fine_mixers`, `coarse_mixers`) are
+silent at first in the same way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from armillary.worlds.diffusion.unet import UNetConfig
 
 PATCH = "network.patch.weight"
 ENTER = "network.enter.weight"
-MIXERS = ("network.mixer.", "network.mixers.", "network.fine_mixers.")
+MIXERS = ("network.mixers.", "network.fine_mixers.")
 
 
 def grow(world: DiffusionWorld, overrides: Sequence[str]) -> DiffusionWorld:

@@ -35,8 +35,6 @@ class UNetConfig:
     coarse_mixers: so many of the coarse blocks are followed by attention to every cell and to text; at least the first.
     fine_mixers: so many of the fine blocks are, first those on the way up, which is where things of one cell get their colour from
         words, then those on the way down.
-    reads: words look for what they name among the cells before the cells look at them, so that two cells that both could be the one
-        red thing know of each other.
     """
 
     fine: int = 96
@@ -47,7 +45,6 @@ class UNetConfig:
     dim: int = 256
     coarse_mixers: int = 1
     fine_mixers: int = 0
-    reads: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.coarse_mixers <= self.coarse_blocks or not 0 <= self.fine_mixers <= 2 * self.fine_blocks:
@@ -62,17 +59,6 @@ def waves(x: Tensor, dim: int, fastest: float = 64.0) -> Tensor:
     rates = torch.exp(torch.linspace(0, math.log(fastest), dim // 2, device=x.device))
     angle = x.float()[:, None] * rates
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
-
-
-PLACE = 32  # numbers that say where a cell is
-
-
-def places(height: int, width: int, device: torch.device) -> Tensor:
-    """Where each cell of a grid is, in shares of the picture: `(h w) PLACE`."""
-    y = (torch.arange(height, device=device) + 0.5) / height * 2 - 1
-    x = (torch.arange(width, device=device) + 0.5) / width * 2 - 1
-    at = torch.cat([y.repeat_interleave(width), x.repeat(height)])
-    return rearrange(waves(at, PLACE // 2, 16.0), "(s n) d -> n (s d)", s=2)
 
 
 def zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
@@ -105,15 +91,11 @@ class Mixer(nn.Module):
     """Every cell looks at every cell, of all views of its moment, and, where there is text, at the tokens of its view.
 
     A learned empty token stands before the text, so that a row without text still has something to look at.
-
-    With `reads` the tokens first look at the cells, which say where they are: a word becomes the word and what was found of it, and where.
-    A softmax over cells is what makes them compete for it.
     """
 
-    def __init__(self, width: int, heads: int, text_dim: int, reads: bool = False) -> None:
+    def __init__(self, width: int, heads: int, text_dim: int) -> None:
         super().__init__()
         self.heads = heads
-        self.reads = reads and text_dim > 0
         self.norm = nn.GroupNorm(8, width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.norm_q, self.norm_k = RMSNorm(width // heads), RMSNorm(width // heads)
@@ -125,15 +107,9 @@ class Mixer(nn.Module):
             self.cross_norm_q, self.cross_norm_k = RMSNorm(width // heads), RMSNorm(width // heads)
             self.cross_norm = nn.LayerNorm(width)
             self.cross_out = zeroed(nn.Linear(width, width))
-        if self.reads:
-            self.place, self.place_q = nn.Linear(PLACE, width, bias=False), zeroed(nn.Linear(PLACE, width, bias=False))
-            self.read_norm = nn.LayerNorm(width)
-            self.read_q, self.read_kv = nn.Linear(width, width, bias=False), nn.Linear(width, 2 * width, bias=False)
-            self.read_norm_q, self.read_norm_k = RMSNorm(width // heads), RMSNorm(width // heads)
-            self.read_out = zeroed(nn.Linear(width, width))
 
     def forward(self, x: Tensor, context: Tensor | None, context_mask: Tensor | None, views: int = 1) -> Tensor:
-        (height, width), heads = x.shape[-2:], self.heads
+        height, heads = x.shape[-2], self.heads
         tokens = rearrange(x, "b c h w -> b (h w) c")
         normed = rearrange(self.norm(x), "(b v) c h w -> b (v h w) c", v=views)
         q, k, v = rearrange(self.qkv(normed), "b n (s m d) -> s b m n d", s=3, m=heads)
@@ -146,24 +122,11 @@ class Mixer(nn.Module):
                 words = torch.cat([words, self.text(context)], dim=1)
                 mask = context_mask if context_mask is not None else seen.expand(-1, context.shape[1])
                 seen = torch.cat([seen, mask], dim=1)
-            normed = self.cross_norm(tokens)
-            asking = self.cross_q(normed)
-            if self.reads:
-                where = places(height, width, x.device)
-                words = words + self._read(words, normed + self.place(where))
-                asking = asking + self.place_q(where)
-            q = rearrange(asking, "b n (m d) -> b m n d", m=heads)
+            q = rearrange(self.cross_q(self.cross_norm(tokens)), "b n (m d) -> b m n d", m=heads)
             k, v = rearrange(self.cross_kv(words), "b n (s m d) -> s b m n d", s=2, m=heads)
             told = attend(self.cross_norm_q(q), self.cross_norm_k(k), v, mask=seen[:, None, None, :])
             tokens = tokens + self.cross_out(rearrange(told, "b m n d -> b n (m d)"))
         return rearrange(tokens, "b (h w) c -> b c h w", h=height)
-
-    def _read(self, words: Tensor, cells: Tensor) -> Tensor:
-        """What every word finds among the cells: `b n d`, `b c d` -> `b n d`."""
-        q = rearrange(self.read_q(self.read_norm(words)), "b n (m d) -> b m n d", m=self.heads)
-        k, v = rearrange(self.read_kv(cells), "b n (s m d) -> s b m n d", s=2, m=self.heads)
-        found = attend(self.read_norm_q(q), self.read_norm_k(k), v)
-        return self.read_out(rearrange(found, "b m n d -> b n (m d)"))
 
 
 class UNet(nn.Module):
@@ -187,9 +150,9 @@ class UNet(nn.Module):
         up = [ResBlock(2 * c.fine if i == 0 else c.fine, c.fine, dim) for i in range(c.fine_blocks)]
         self.blocks = nn.ModuleList(down + middle + up)
         self.shrink = nn.Conv2d(c.fine, c.coarse, 3, stride=2, padding=1)
-        self.mixer = Mixer(c.coarse, c.heads, text_dim, c.reads)
-        self.mixers = nn.ModuleList(Mixer(c.coarse, c.heads, text_dim, c.reads) for _ in range(c.coarse_mixers - 1))
-        self.fine_mixers = nn.ModuleList(Mixer(c.fine, c.heads, text_dim, c.reads) for _ in range(c.fine_mixers))
+        self.mixer = Mixer(c.coarse, c.heads, text_dim)
+        self.mixers = nn.ModuleList(Mixer(c.coarse, c.heads, text_dim) for _ in range(c.coarse_mixers - 1))
+        self.fine_mixers = nn.ModuleList(Mixer(c.fine, c.heads, text_dim) for _ in range(c.fine_mixers))
         self.grow = nn.Conv2d(c.coarse, c.fine, 1)
         self.norm = nn.GroupNorm(8, c.fine)
         self.leave = zeroed(nn.Conv2d(c.fine, channels, 3, padding=1))
