@@ -136,6 +136,18 @@ def test_what_does_not_belong_together_is_said(made):
         WorldRun("", start=str(world.model)).build(dataclasses.replace(data, tokenizer=str(other.model)).build())
 
 
+def test_a_causal_transformer_learns_and_goes_frame_by_frame(made, tmp_path):
+    _, _, _, data = made
+    small = ("network.dim=36", "network.layers=1", "network.heads=3", "network.lora=8", "network.window=3", "past=2", "clip=6")
+    result = train(run("causal", WorldRun("dit-nano-causal", overrides=small), data, 10), tmp_path, progress=False)
+    world = worlds.load(result.model)
+    assert world.config.network.causal and "held-out/loss" in result.metrics
+    latents = data.build("train").batch(0, 2, 0).latents
+    told = Conditioning(actions=torch.zeros(2, 3, world.action_spec.dim))
+    dreamed = world.extend(latents[:, :, :2], 3, told, generator=torch.Generator().manual_seed(0), steps=2)
+    assert dreamed.shape == (2, latents.shape[1], 3, *latents.shape[3:]) and torch.isfinite(dreamed).all()
+
+
 def test_an_autoregressive_world_on_video_tokens(tmp_path):
     source = dataclasses.replace(SOURCE, frames=9)
     tokenizer = train(run("vt", TokenizerRun("video-d4x8x8", overrides=SMALL), source, 2), tmp_path / "tok", progress=False)
