@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from armillary.data import EpisodesConfig, LatentsConfig, MixtureConfig
 from armillary.train import OptimConfig, RunConfig, TokenizerRun, WorldRun
@@ -80,13 +81,15 @@ def unet(
         cache: folder for encoded data.
     """
     base = brief(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
-    assert isinstance(base.model, WorldRun) and isinstance(base.data, LatentsConfig)
-    assert isinstance(base.data.source, EpisodesConfig)
-    return dataclasses.replace(
-        base,
-        model=dataclasses.replace(base.model, size="" if start else "unet-live"),
-        data=dataclasses.replace(base.data, source=dataclasses.replace(base.data.source, frames=33)),
-    )
+    assert isinstance(base.model, WorldRun)
+    model = dataclasses.replace(base.model, size="" if start else "unet-live")
+    return dataclasses.replace(base, model=model, data=_read(base, frames=33))
+
+
+def _read(base: RunConfig, **otherwise: Any) -> LatentsConfig:
+    """The latents of `base`, its episodes read otherwise."""
+    assert isinstance(base.data, LatentsConfig) and isinstance(base.data.source, EpisodesConfig)
+    return dataclasses.replace(base.data, source=dataclasses.replace(base.data.source, **otherwise))
 
 
 def brief(
@@ -141,11 +144,9 @@ def unet_words(
         cache: folder for encoded data.
     """
     base = brief(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
-    assert isinstance(base.model, WorldRun) and isinstance(base.data, LatentsConfig)
-    assert isinstance(base.data.source, EpisodesConfig)
-    source = dataclasses.replace(base.data.source, frames=2, said="caption", retold=2)
-    latents = dataclasses.replace(base.data, source=source, text="small", focus=0.0)
-    other = dataclasses.replace(latents, source=dataclasses.replace(source, path=more))
+    assert isinstance(base.model, WorldRun)
+    how: dict[str, Any] = {"frames": 2, "said": "caption", "retold": 2}
+    latents, other = (dataclasses.replace(_read(base, path=p, **how), text="small", focus=0.0) for p in (data, more))
     return dataclasses.replace(
         base,
         name="unet-tabletop-words",
@@ -176,15 +177,8 @@ def dit_causal(
         cache: folder for encoded data.
     """
     base = brief(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
-    assert isinstance(base.model, WorldRun) and isinstance(base.data, LatentsConfig)
-    assert isinstance(base.data.source, EpisodesConfig)
     model = WorldRun(size="" if start else "dit-nano-causal", start=start, overrides=() if start else ("network.patch=2",))
-    return dataclasses.replace(
-        base,
-        name="dit-tabletop-causal",
-        model=model,
-        data=dataclasses.replace(base.data, source=dataclasses.replace(base.data.source, frames=16)),
-    )
+    return dataclasses.replace(base, name="dit-tabletop-causal", model=model, data=_read(base, frames=16))
 
 
 def ar(
@@ -245,9 +239,7 @@ def ar_steered(
         cache: folder for encoded data.
     """
     base = ar(data, tokenizer=tokenizer, steps=steps, batch=batch, start=start, cache=cache, threads=threads)
-    assert isinstance(base.data, LatentsConfig) and isinstance(base.data.source, EpisodesConfig)
-    source = dataclasses.replace(base.data.source, actions=True)
-    return dataclasses.replace(base, name="ar-tabletop-steered", data=dataclasses.replace(base.data, source=source))
+    return dataclasses.replace(base, name="ar-tabletop-steered", data=_read(base, actions=True))
 
 
 def shorter(config: RunConfig, name: str, steps: int) -> RunConfig:

@@ -49,7 +49,8 @@ def arms(teacher: Dreamer, student: Dreamer, usual: int) -> dict[str, tuple[Drea
     euler = {"solver": "euler", "guidance": few.guidance}
     steps = {f"teacher {n}": (teacher, {"steps": n, **euler}) for n in (usual, WHOLE, *FEW)}
     plain = {f"teacher {usual} unguided": (teacher, {"steps": usual, "solver": "euler"})} if few.guidance else {}
-    chance = {f"teacher {usual} ancestral": (teacher, {"steps": usual, "guidance": few.guidance, "solver": "ancestral"})}
+    by_chance = {"steps": usual, "guidance": few.guidance, "solver": "ancestral", "temperature": 1.0}
+    chance = {f"teacher {usual} ancestral": (teacher, by_chance)}
     return steps | {f"student {n}": (student, {"steps": n}) for n in able} | plain | chance
 
 
