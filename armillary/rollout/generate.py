@@ -7,7 +7,8 @@ it again lies in the sidecar beside the mp4.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from armillary import guard, media, text
 from armillary.errors import BadInput, Failed
 from armillary.progress import Progress, counted, say
 from armillary.rollout.actions import resolve_actions
+from armillary.rollout.critic import SHIPPED, Best, Critic, best_of, load_critic
 from armillary.rollout.dreamer import Dreamer
 from armillary.rollout.drift import drift
 from armillary.rollout.long import chunks, dream_long
@@ -48,6 +50,8 @@ def generate(
     guidance: float = 0.0,
     negative: str = "",
     first: World | str | Path | Dreamer | None = None,
+    best: int = 1,
+    critic: Critic | str | Path = SHIPPED,
     upsample: text.Upsampler | None = None,
     sampling: dict[str, Any] | None = None,
     gate: guard.Gate | guard.Open | None = None,
@@ -71,6 +75,8 @@ def generate(
             and the sidecar says why.
         first: a world that paints the first frame from the prompt where no frames are given; this one goes on from it. `guidance` and
             `negative` then are for the painter as well.
+        best: where no frames are given, of as many dreams (or paintings of `first`) the one whose first frame shows what the prompt names
+            and nothing more, as `critic` judges; fewer are made where one is good enough. The sidecar lists them.
         long: go chunk by chunk, and write the drift of the dream into the sidecar.
         steps, guidance, negative, sampling: passed to the sampler; `None` leaves the world's own default.
         gate: the guard; None is the default one, `guard.Open()` none at all (recorded).
@@ -109,13 +115,15 @@ def generate(
             verdicts += gate.check_prompt(" ".join(filter(None, (read, negative))))
             guard.raise_if_blocked(verdicts)
 
-    painter = None
+    judge, chosen, painter = _judge(best, critic, read, given), None, None
     if given is None and first is not None:
         painter = first if isinstance(first, Dreamer) else Dreamer(first, placement=dreamer.placement)
-        given = dreamer.fit(_painted(painter, read, negative, guidance, seed))
+        picture, chosen = _drawn(functools.partial(_painted, painter, read, negative, guidance), seed, best, judge, read)
+        given = dreamer.fit(picture)
     known = 0 if given is None else len(given)
     further = _further(dreamer, known, num_frames)
-    plan, how = resolve_actions(actions, dreamer.world.action_spec, further, seed)
+    planned = functools.partial(resolve_actions, actions, dreamer.world.action_spec, further)
+    plan, how = planned(seed)
     camera = None
     if path is not None:
         if given is None or long:
@@ -124,11 +132,21 @@ def generate(
     options: dict[str, Any] = {k: v for k, v in (("steps", steps), ("guidance", guidance or None)) if v is not None} | dict(
         sampling or {}
     )
-    try:
+
+    def dream(seed: int) -> np.ndarray:
+        way = dream_long if long else Dreamer.dream
         with _shown(dreamer, known, further, options) as more:
             more = more if camera is None else {**more, "camera": camera}
-            dream = dream_long if long else Dreamer.dream
-            made = dream(dreamer, given, further, prompt=read, negative=negative, actions=plan, seed=seed, **options, **more)
+            return way(
+                dreamer, given, further, prompt=read, negative=negative, actions=planned(seed)[0], seed=seed, **options, **more
+            )
+
+    try:
+        if painter is None:
+            made, chosen = _drawn(dream, seed, best, judge, read)
+            plan, how = planned(seed if chosen is None else chosen.seed)
+        else:
+            made = dream(seed)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -155,6 +173,7 @@ def generate(
         },
         "tokenizer": {"name": Path(dreamer.world.tokenizer.name).name, "sha256": dreamer.tokenizer.sha256},
         **({"first": {"name": painter.world.name, "sha256": painter.world.sha256}} if painter else {}),
+        **({} if judge is None or chosen is None else {"best": chosen.record(best, judge)}),
         **({"refiner": {"name": dreamer.refiner.name, "sha256": dreamer.refiner.sha256}} if dreamer.refiner else {}),
         "prompt": prompt,
         **({"upsampled": upsampled} if upsampled is not None else {}),
@@ -232,6 +251,29 @@ def _given(
     if keep < 1:
         raise BadInput(f"A video of {num_frames} frames has no room for a given start and {dreamer.temporal} dreamed frames.")
     return dreamer.fit(frames[-keep:])
+
+
+def _judge(best: int, critic: Critic | str | Path, prompt: str, given: np.ndarray | None) -> Critic | None:
+    """Who chooses, if there is a choice. Refuses before anything is dreamed."""
+    if best < 1:
+        raise BadInput(f"The best of at least 1 dream is taken; got {best}.")
+    if best == 1:
+        return None
+    if given is not None:
+        raise BadInput("The best of several is taken where all is dreamed from words; here the start is given.")
+    judge = critic if isinstance(critic, Critic) else load_critic(critic)
+    judge.asked(prompt)
+    return judge
+
+
+def _drawn(
+    draw: Callable[[int], np.ndarray], seed: int, best: int, judge: Critic | None, prompt: str
+) -> tuple[np.ndarray, Best | None]:
+    """One dream, or the chosen one of several."""
+    if judge is None:
+        return draw(seed), None
+    chosen = best_of(best, draw, judge, prompt, seed)
+    return chosen.frames, chosen
 
 
 def _painted(painter: Dreamer, prompt: str, negative: str, guidance: float, seed: int) -> np.ndarray:

@@ -51,10 +51,10 @@ CAMERAS = ("front", "side", "wrist")
 
 
 def _geoms(k: int, thing: SceneObject) -> str:
-    """The geoms of object `k`, all in geom group `3 + k` so that rays can be made to see it alone."""
+    """The geoms of object `k`, in a geom group of its own; a fourth one shares the third's (MuJoCo has no group 6)."""
     x, y, z = thing.size
     common = (
-        f'group="{3 + k}" rgba="{text(thing.rgb)} 1" density="380" friction="0.7 0.004 0.0001" condim="4" '
+        f'group="{min(3 + k, 5)}" rgba="{text(thing.rgb)} 1" density="380" friction="0.7 0.004 0.0001" condim="4" '
         f'solref="0.008 1" solimp="0.95 0.99 0.001"'
     )
     if thing.shape == "cylinder":

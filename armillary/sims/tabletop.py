@@ -49,6 +49,8 @@ class Tabletop(Pictured):
         renderer: `ray` needs nothing; `gl` draws with OpenGL where it is installed (its pixels differ from `ray`'s).
         smooth: soften outlines and shadow edges (`ray` only).
         fewest: objects in the emptiest scene; below 3 each scene has that many to 3 of them, so that how many is something to be told.
+        twin: one object more, of a colour that is there already and in half of the scenes of its shape too: how worlds miscount. Words
+            then do not tell the two apart.
     """
 
     name = "tabletop"
@@ -58,12 +60,14 @@ class Tabletop(Pictured):
     state_names: tuple[str, ...] = ("tip_x", "tip_y", "yaw", "shoulder", "elbow", "wrist")
     policies: Mapping[str, Policy] = POLICIES
 
-    def __init__(self, renderer: Literal["ray", "gl"] = "ray", smooth: bool = True, fewest: int = MOST) -> None:
+    def __init__(
+        self, renderer: Literal["ray", "gl"] = "ray", smooth: bool = True, fewest: int = MOST, twin: bool = False
+    ) -> None:
         if renderer not in ("ray", "gl"):
             raise BadInput(f"A tabletop draws with renderer='ray' or 'gl'; got {renderer!r}.")
         if not 1 <= fewest <= MOST:
             raise BadInput(f"A tabletop holds 1 to {MOST} objects; got fewest={fewest}.")
-        self.fewest = fewest
+        self.fewest, self.twin = fewest, twin
         if fewest < MOST:
             self.name = "tabletop-few"
         self.mj = require("mujoco", "simulating")
@@ -80,6 +84,9 @@ class Tabletop(Pictured):
         # Drawn apart, so that scenes of three are the same whether fewer are possible or not.
         count = MOST if self.fewest == MOST else int(np.random.default_rng([0xFE3, int(seed)]).integers(self.fewest, MOST + 1))
         self.objects = _objects(rng, count)
+        if self.twin:
+            self.objects += (_twin(seed, self.objects),)
+            count += 1
         poses = _places(rng, count + 1)
         poses = np.concatenate([poses, rng.uniform(-np.pi, np.pi, (count + 1, 1))], 1)
         self.table = str(rng.choice(list(scene.TABLES)))
@@ -252,6 +259,15 @@ def _objects(rng: np.random.Generator, count: int) -> tuple[SceneObject, ...]:
         rgb = np.clip(np.array(scene.COLOURS[colour]) + rng.uniform(-0.03, 0.03, 3), 0.0, 1.0)
         out.append(SceneObject(str(shape), str(colour), tuple(rgb.tolist()), tuple(size.tolist())))
     return tuple(out)
+
+
+def _twin(seed: int, objects: tuple[SceneObject, ...]) -> SceneObject:
+    """Another of one of `objects`, or at least of its colour."""
+    rng = np.random.default_rng([0x2717, int(seed)])
+    like = objects[int(rng.integers(len(objects)))]
+    shape = like.shape if rng.random() < 0.5 else str(rng.choice(list(scene.SHAPES)))
+    size = np.array(scene.SHAPES[shape]) * rng.uniform(0.97, 1.06)
+    return SceneObject(shape, like.colour, like.rgb, tuple(size.tolist()))
 
 
 def _places(rng: np.random.Generator, count: int) -> np.ndarray:

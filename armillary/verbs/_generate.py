@@ -32,6 +32,8 @@ def generate(
     guidance: float = 0.0,
     negative: str = "",
     first: str | None = None,
+    best: int = 1,
+    critic: str = "critic-tabletop",
     upsample: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[BACKEND]")] = None,
     sampling: tuple[str, ...] = (),
     embeddings: Path | None = None,
@@ -68,6 +70,9 @@ def generate(
         guidance: how strongly to follow the prompt; 0 is off (convention: cond + g (cond - uncond)).
         negative: what is not to be seen.
         first: a world that paints the first frame from the prompt, for a world that only goes on: its name or folder.
+        best: dream from words alone up to so many times, and keep what shows the things that the prompt names and no more. With --first it
+            is the painted frame that is chosen.
+        critic: what judges that; a shipped name or a folder made by `python -m armillary.recipes.critic`.
         upsample: make a long prompt of the short one: `small` (the default one, built in), `template`, `endpoint`, or the folder of a
             language model. The guard is asked about it too, and the sidecar holds it.
         sampling: further name=value settings of the world's own sampler, such as temperature=0.9.
@@ -83,6 +88,7 @@ def generate(
     """
     from armillary import guard as guards
     from armillary import text
+    from armillary.rollout.critic import load_critic
     from armillary.rollout.dreamer import Dreamer
     from armillary.rollout.generate import generate as dream
     from armillary.store import check_writable
@@ -95,6 +101,7 @@ def generate(
     longer = None if upsample is None else text.upsampler(*upsample)
     if longer is not None and not prompt:
         raise BadInput("--upsample wants a --prompt to make longer.")
+    judge = None if best == 1 else load_critic(critic)
     gate = guards.default_gate() if guard else guards.Open()
     if not device:
         import torch
@@ -122,6 +129,8 @@ def generate(
                 guidance=guidance,
                 negative=negative,
                 first=painter,
+                best=best,
+                critic=critic if judge is None else judge,
                 upsample=longer,
                 sampling=dict(map(_setting, sampling)),
                 gate=gate,

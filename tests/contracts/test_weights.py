@@ -8,6 +8,7 @@ from armillary import text as texts
 from armillary import tokenizers, worlds
 from armillary.data import EpisodesConfig, LatentsConfig
 from armillary.recipes import RECIPES
+from armillary.rollout.critic import load_critic
 from armillary.store import load_folder, weights_root
 from armillary.worlds.autoregressive.refine import load_refiner
 
@@ -26,6 +27,8 @@ def test_a_shipped_checkpoint_loads_and_has_a_card(folder):
         refiner = load_refiner(folder.name)
         for ref in (refiner.tokens, refiner.latents):
             assert tokenizers.load(ref.name).sha256 == ref.sha256
+    elif held.family == "critic":
+        assert load_critic(folder.name).sha256 == held.sha256
     card = (folder / "README.md") if (folder / "README.md").is_file() else (folder / "card.json")
     assert folder.name in card.read_text() or held.family in card.read_text()
 

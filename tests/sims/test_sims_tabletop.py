@@ -263,3 +263,16 @@ def test_a_tabletop_may_hold_fewer_things_and_says_which(sim):
     assert counts == {1, 2, 3} and few.name == "tabletop-few" and sim.name == "tabletop"
     with pytest.raises(BadInput, match="fewest=4"):
         Tabletop(fewest=4)
+
+
+def test_a_twin_is_one_thing_more_of_a_colour_that_is_there():
+    few, twin, same = Tabletop(fewest=1), Tabletop(fewest=1, twin=True), []
+    for seed in range(20):
+        few.reset(seed)
+        twin.reset(seed)
+        *others, last = twin.objects
+        assert tuple(others) == few.objects and last.colour in {o.colour for o in others}
+        assert len(twin.truth()["object_area"]) == len(others) + 1
+        twin.step(np.zeros(2))
+        same.append(last.shape in {o.shape for o in others if o.colour == last.colour})
+    assert 0 < sum(same) < 20

@@ -1,0 +1,218 @@
+"""A critic: does a picture show what its prompt names, no thing less and no thing more? Chooses among several dreams.
+
+A small convolutional network reads off a picture how many things it shows of each colour, of each shape, and of each colour and shape:
+none, one or more. The prompt is read by rules (`sims.words.read`). How well they agree is a probability. `recipes/critic.py` trains the
+network on simulator scenes, half of them with a second thing of a colour, and mostly as a tokenizer shows them.
+
+    b picture   k what is counted (`CriticConfig.counted`)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from armillary import media
+from armillary.errors import BadInput
+from armillary.presets import from_json
+from armillary.sims.words.facts import Thing
+from armillary.sims.words.read import read
+from armillary.store import find_weights, load_folder
+
+FAMILY = "critic"
+SHIPPED = "critic-tabletop"
+ENOUGH = 0.5  # probability that all is right, from which on no other picture is asked for
+SHAPES = 0.1  # weight of shapes in the ranking; up to 0.25 chooses the same pictures
+LEVELS = 3  # none, one, more
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """Args:
+    world: in whose vocabulary prompts are read.
+    colours, shapes: what is told apart.
+    size: pixels a side that pictures are brought to.
+    widths: channels of each stage, each at half the size of the one before; blocks: residual blocks in each.
+    """
+
+    world: str = "tabletop"
+    colours: tuple[str, ...] = ("red", "green", "blue", "yellow")
+    shapes: tuple[str, ...] = ("block", "cylinder", "bar", "tee")
+    size: int = 64
+    widths: tuple[int, ...] = (24, 48, 80)
+    blocks: tuple[int, ...] = (0, 1, 3)
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.blocks) or any(w % 8 for w in self.widths):
+            raise BadInput(f"A critic's widths are multiples of 8, with as many blocks; got {self.widths} and {self.blocks}.")
+
+    @property
+    def counted(self) -> tuple[Thing, ...]:
+        """What is counted, in order: each colour, each shape, each pair of them."""
+        pairs = [Thing(c, s) for c, s in product(self.colours, self.shapes)]
+        return (*(Thing(c) for c in self.colours), *(Thing("", s) for s in self.shapes), *pairs)
+
+
+class Block(nn.Module):
+    """Two convolutions around a shortcut; the second starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
+        self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv_2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv_1(F.silu(self.norm_1(x)))
+        return x + self.conv_2(F.silu(self.norm_2(y)))
+
+
+class Counter(nn.Module):
+    """What a picture shows of each thing in `config.counted`: logits of none, one, more."""
+
+    def __init__(self, config: CriticConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, blocks in zip(config.widths, config.blocks):
+            layers += [nn.Conv2d(channels, width, 4, stride=2, padding=1), *(Block(width) for _ in range(blocks))]
+            layers += [nn.GroupNorm(8, width), nn.SiLU()]
+            channels = width
+        self.look = nn.Sequential(*layers)
+        self.tell = nn.Sequential(nn.Linear(2 * channels, 128), nn.SiLU(), nn.Linear(128, LEVELS * len(config.counted)))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """frames uint8 `b h w 3` -> `b k 3`."""
+        maps = self.look(rearrange(frames.float() / 127.5 - 1, "b h w c -> b c h w"))
+        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+        return rearrange(self.tell(pooled), "b (k n) -> b k n", n=LEVELS)
+
+
+class Agreement(NamedTuple):
+    """Log-probabilities that there are as many things of each colour as the prompt says, and that each has its shape."""
+
+    number: float
+    shapes: float
+
+    @property
+    def score(self) -> float:
+        """What pictures are ranked by: the number first, shapes, of which the critic is less sure, among those that have it right."""
+        return self.number + SHAPES * self.shapes
+
+    @property
+    def enough(self) -> bool:
+        return math.exp(self.number + self.shapes) >= ENOUGH
+
+
+class Critic:
+    """Args:
+    counter: trained. name, sha256: of its weights, for records.
+    """
+
+    def __init__(self, counter: Counter, name: str = "", sha256: str = "") -> None:
+        self.counter, self.name, self.sha256 = counter.eval().requires_grad_(False), name, sha256
+
+    def asked(self, prompt: str) -> dict[int, int]:
+        """Which counts (places in `config.counted`) a prompt settles, and at what: as many as it names, none of what it does not name.
+
+        Raises:
+            BadInput: it names no thing that this critic counts, or one that it does not, or it counts or denies (`two`, `no`), which is
+                not read.
+        """
+        c = self.counter.config
+        reading = read(prompt, c.world)
+        things = reading.facts.things
+        known = f"It looks for things of the colours {', '.join(c.colours)} and the shapes {', '.join(c.shapes)}."
+        if reading.denied:
+            raise BadInput(f"The critic does not read counts and denials; got the prompt {prompt!r}. {known}")
+        strange = [t for t in things if t.colour not in ("", *c.colours) or t.shape not in ("", *c.shapes)]
+        if strange or not things:
+            what = f"{strange[0].colour} {strange[0].shape}".strip() if strange else "nothing"
+            raise BadInput(f"The critic finds {what} to look for in the prompt {prompt!r}. {known}")
+        out = {}
+        for k, kind in enumerate(c.counted):
+            # A thing whose shape is not said may have any: then only what is said to be there is asked for.
+            loose = any((kind.colour and not t.colour) or (kind.shape and not t.shape) for t in things)
+            there = sum(kind.colour in ("", t.colour) and kind.shape in ("", t.shape) for t in things)
+            if there or not loose:
+                out[k] = min(there, LEVELS - 1)
+        return out
+
+    @torch.no_grad()
+    def agreement(self, picture: np.ndarray, prompt: str) -> Agreement:
+        """How likely uint8 `h w 3` shows what `prompt` names and nothing more."""
+        asked, config = self.asked(prompt), self.counter.config
+        frames = media.fit(picture[None], (config.size, config.size))
+        log = self.counter(torch.from_numpy(frames))[0].log_softmax(-1)
+        sums = [0.0, 0.0]
+        for k, count in asked.items():
+            sums[bool(config.counted[k].shape)] += float(log[k, count])
+        return Agreement(*sums)
+
+
+class Best(NamedTuple):
+    """What was chosen: the dream of `seeds[taken]`, and how the first frame of each agreed."""
+
+    frames: np.ndarray
+    taken: int
+    seeds: list[int]
+    agreements: list[Agreement]
+
+    @property
+    def seed(self) -> int:
+        return self.seeds[self.taken]
+
+    def record(self, most: int, critic: Critic) -> dict[str, Any]:
+        """For a sidecar."""
+        return {
+            "of": most,
+            "critic": {"name": critic.name, "sha256": critic.sha256},
+            "taken": self.seed,
+            "dreams": [{"seed": s, **a._asdict()} for s, a in zip(self.seeds, self.agreements)],
+        }
+
+
+def best_of(most: int, draw: Callable[[int], np.ndarray], critic: Critic, prompt: str, seed: int) -> Best:
+    """The best of at most `most` (1 or more) dreams; fewer are dreamed when one is good enough.
+
+    Args:
+        draw: a dream of that seed, uint8 `t h w 3`; its first frame is judged.
+        seed: of the first; further ones are made from it.
+
+    Raises:
+        BadInput: the critic cannot read the prompt.
+    """
+    critic.asked(prompt)
+    dreams: list[np.ndarray] = []
+    seeds: list[int] = []
+    said: list[Agreement] = []
+    while len(dreams) < most and not (said and said[-1].enough):
+        seeds.append(int(np.random.default_rng([seed, len(seeds)]).integers(1 << 31)) if seeds else seed)
+        dreams.append(draw(seeds[-1]))
+        said.append(critic.agreement(dreams[-1][0], prompt))
+    taken = len(said) - 1 if said[-1].enough else int(np.argmax([a.score for a in said]))
+    return Best(dreams[taken], taken, seeds, said)
+
+
+def load_critic(name: str | Path = SHIPPED) -> Critic:
+    """A shipped critic by name, or the checkpoint folder that `python -m armillary.recipes.critic` writes.
+
+    Raises:
+        BadInput: no such folder, or one that holds something else.
+    """
+    folder = load_folder(find_weights(name, FAMILY), FAMILY)
+    counter = Counter(from_json(CriticConfig, folder.config))
+    folder.load_into(counter)
+    return Critic(counter, Path(name).name, folder.sha256)
