@@ -11,12 +11,16 @@ import dataclasses
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from armillary import __version__, progress
 from armillary.errors import ArmillaryError, BadInput, Blocked, MissingExtra, did_you_mean
 from armillary.verbs import VERBS
+
+UNREAD = ("curves", "per_episode")  # of reports: drawn on their page, too many numbers for a terminal
+INTERVAL = {"mean", "low", "high"}
 
 
 def usage(family: str = "") -> str:
@@ -67,17 +71,41 @@ def plain(result: Any) -> Any:
 
 
 def show(value: Any, indent: str = "") -> None:
-    """A JSON-able value as indented lines for a reader."""
+    """A JSON-able value as indented lines for a reader; `--json` has all of it."""
     for key, item in value.items():
-        if isinstance(item, dict):
+        if key in UNREAD and item:
+            print(f"{indent}{key}: with --json")
+        elif isinstance(item, dict) and len(item) > 1 and _numbers(item):
+            _wrapped(f"{indent}{key}: {_row(item)}", indent)
+        elif isinstance(item, dict):
             print(f"{indent}{key}:")
             show(item, indent + "  ")
         elif isinstance(item, list) and item and isinstance(item[0], dict):
             print(f"{indent}{key}:")
             for row in item:
-                print(f"{indent}  - " + "  ".join(f"{k} {_short(v)}" for k, v in row.items() if v not in ("", None, [])))
+                print(f"{indent}  - {_row(row)}")
         elif item not in (None, "", [], {}):
             print(f"{indent}{key}: {_short(item)}")
+
+
+def _numbers(item: dict[str, Any]) -> bool:
+    """Whether it holds numbers alone, or means with their intervals: what goes on one line."""
+    return all(
+        v is None or isinstance(v, (int, float)) or (isinstance(v, dict) and v.keys() >= INTERVAL) for v in item.values()
+    )
+
+
+def _wrapped(line: str, indent: str) -> None:
+    print(textwrap.fill(line, 140, subsequent_indent=indent + "    ", break_long_words=False, break_on_hyphens=False))
+
+
+def _row(item: dict[str, Any]) -> str:
+    if item.keys() >= INTERVAL:
+        rest = {k: v for k, v in item.items() if k not in INTERVAL}
+        between = "" if item["low"] is None else f" ({_short(item['low'])} to {_short(item['high'])})"
+        return f"{_short(item['mean'])}{between}" + ("  " + _row(rest) if rest else "")
+    said = {k: v for k, v in item.items() if v not in ("", None, []) and not (isinstance(v, dict) and v.get("mean", 0) is None)}
+    return "  ".join(f"{k}{':' * str(k).isdigit()} {_short(v)}" for k, v in said.items())
 
 
 def _short(item: Any) -> str:
@@ -85,6 +113,8 @@ def _short(item: Any) -> str:
         return f"{item:.4g}"
     if isinstance(item, list):
         return ", ".join(_short(x) for x in item)
+    if isinstance(item, dict) and item.keys() >= INTERVAL:
+        return _row({k: item[k] for k in sorted(INTERVAL)})
     return str(item)
 
 

@@ -101,7 +101,10 @@ class Counter(nn.Module):
 
 
 class Agreement(NamedTuple):
-    """Log-probabilities that there are as many things of each colour as the prompt says, and that each has its shape."""
+    """Log-probabilities that there are as many things of each colour as the prompt says, and that each has its shape.
+
+    Both are sums over counts, as if these did not depend on each other.
+    """
 
     number: float
     shapes: float
@@ -195,15 +198,15 @@ def best_of(most: int, draw: Callable[[int], np.ndarray], critic: Critic, prompt
         BadInput: the critic cannot read the prompt.
     """
     critic.asked(prompt)
-    dreams: list[np.ndarray] = []
-    seeds: list[int] = []
-    said: list[Agreement] = []
-    while len(dreams) < most and not (said and said[-1].enough):
-        seeds.append(int(np.random.default_rng([seed, len(seeds)]).integers(1 << 31)) if seeds else seed)
-        dreams.append(draw(seeds[-1]))
-        said.append(critic.agreement(dreams[-1][0], prompt))
-    taken = len(said) - 1 if said[-1].enough else int(np.argmax([a.score for a in said]))
-    return Best(dreams[taken], taken, seeds, said)
+    kept, taken = draw(seed), 0
+    seeds, said = [seed], [critic.agreement(kept[0], prompt)]
+    while len(seeds) < most and not said[-1].enough:
+        seeds.append(int(np.random.default_rng([seed % (1 << 64), len(seeds)]).integers(1 << 31)))
+        dream = draw(seeds[-1])
+        said.append(critic.agreement(dream[0], prompt))
+        if said[-1].enough or said[-1].score > said[taken].score:
+            kept, taken = dream, len(said) - 1
+    return Best(kept, taken, seeds, said)
 
 
 def load_critic(name: str | Path = SHIPPED) -> Critic:

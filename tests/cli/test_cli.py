@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from armillary.cli.main import run
+from armillary.cli.main import run, show
 from armillary.verbs import VERBS
 
 
@@ -88,3 +88,20 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(60) == 0
+
+
+def test_a_report_fits_a_terminal(capsys):
+    estimate = {"mean": 29.0, "low": 28.7, "high": 29.3, "n": 40}
+    nothing = {"mean": None, "low": None, "high": None}
+    show({
+        "psnr": {"dream": {"1": estimate, "16": estimate | {"mean": 23.5}}},
+        "objects": {"8": {"n": 0, "lost": nothing, "error_px": 0.5}},
+        "curves": {"psnr": [1.0] * 500},
+        "per_episode": [{"id": i} for i in range(500)],
+        "rows": [{"name": "a", "MB": 1.5}],
+        "out": "report.html",
+    })  # fmt: skip
+    assert capsys.readouterr().out.splitlines() == [
+        "psnr:", "  dream: 1: 29 (28.7 to 29.3)  16: 23.5 (28.7 to 29.3)", "objects:", "  8: n 0  error_px 0.5",
+        "curves: with --json", "per_episode: with --json", "rows:", "  - name a  MB 1.5", "out: report.html",
+    ]  # fmt: skip
