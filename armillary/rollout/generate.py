@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,8 @@ def _drawn(
     if judge is None:
         return draw(seed), None
     chosen = best_of(best, draw, judge, prompt, seed)
+    number, shapes = (math.exp(x) for x in chosen.agreements[chosen.taken])
+    say(f"kept seed {chosen.seed} of {len(chosen.seeds)} looked at: number right with {number:.2f}, shapes with {shapes:.2f}")
     return chosen.frames, chosen
 
 
