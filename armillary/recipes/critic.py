@@ -9,8 +9,6 @@ that were never seen.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,8 +23,8 @@ from torch.nn import functional
 
 from armillary import media
 from armillary.errors import BadInput
-from armillary.presets import override
-from armillary.progress import Progress, say
+from armillary.progress import Progress
+from armillary.recipes.alone import alone
 from armillary.rollout.critic import FAMILY, LEVELS, Counter, CriticConfig
 from armillary.sims.tabletop import Tabletop
 from armillary.store import save_folder
@@ -160,13 +158,7 @@ def run(out: str | Path, config: CriticRecipe | None = None) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", required=True, help="checkpoint folder to write")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of CriticRecipe")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    say(json.dumps(run(given.out, override(CriticRecipe(), given.set))))
-    say(str(given.out))
+    alone(__doc__, run, CriticRecipe(), arguments)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ is then measured in scenes that were never seen, also for kinds of distortion th
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +24,8 @@ from torch.nn import functional
 from armillary import features
 from armillary.features.base import maps_apart
 from armillary.features.small_network import FAMILY, Small, SmallConfig
-from armillary.presets import override
-from armillary.progress import Progress, say
+from armillary.progress import Progress
+from armillary.recipes.alone import alone
 from armillary.recipes.distort import DISTORTIONS, distort, matched
 from armillary.recipes.drawn import DRAWN
 from armillary.sims import SIMS, make
@@ -255,13 +253,7 @@ def run(out: str | Path, config: FeaturesConfig | None = None) -> dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", required=True, help="checkpoint folder to write")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of FeaturesConfig")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    say(json.dumps(run(given.out, override(FeaturesConfig(), given.set))))
-    say(str(given.out))
+    alone(__doc__, run, FeaturesConfig(), arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -30,6 +31,7 @@ from armillary.curate.filters.traits import NAMES, traits
 from armillary.curate.stage import Context
 from armillary.errors import BadInput, require
 from armillary.media import MediaError, Reader, write_video
+from armillary.progress import say
 from armillary.recipes.drawn import DRAWN
 from armillary.store import atomic_path, sha256_file, write_json
 from armillary.types import Clip
@@ -295,9 +297,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", default="", help="a folder for vectors, used again when they are there")
     options = parser.parse_args(arguments)
     card = run(options.out, options.labels, options.real, KindsConfig(per=options.per), options.cache)
-    for _head, rows in card["held_out"].items():
-        for _truth, _row in rows.items():
-            pass
+    say(json.dumps(card["held_out"]))
+    say(str(options.out))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Scenes come from every simulator with facts, played by its scripted policies, an
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 import zlib
@@ -21,8 +20,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from armillary.presets import override
-from armillary.progress import Progress, say
+from armillary.progress import Progress
+from armillary.recipes.alone import alone
 from armillary.sims import make
 from armillary.sims.words import lexicon
 from armillary.sims.words.facts import ORDERED, Facts, altered, lost
@@ -273,13 +272,7 @@ def run(out: str | Path, config: TextConfig | None = None) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", required=True, help="checkpoint folder to write")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of TextConfig")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    say(json.dumps(run(given.out, override(TextConfig(), given.set))))
-    say(str(given.out))
+    alone(__doc__, run, TextConfig(), arguments)
 
 
 if __name__ == "__main__":
