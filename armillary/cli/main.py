@@ -102,6 +102,8 @@ def _wrapped(line: str, indent: str) -> None:
 def _row(item: dict[str, Any]) -> str:
     if item.keys() >= INTERVAL:
         rest = {k: v for k, v in item.items() if k not in INTERVAL}
+        if item["mean"] is None:  # of nothing
+            return _row(rest) or "none"
         between = "" if item["low"] is None else f" ({_short(item['low'])} to {_short(item['high'])})"
         return f"{_short(item['mean'])}{between}" + ("  " + _row(rest) if rest else "")
     said = {k: v for k, v in item.items() if v not in ("", None, []) and not (isinstance(v, dict) and v.get("mean", 0) is None)}

@@ -25,10 +25,13 @@ from armillary import media
 from armillary.errors import BadInput
 from armillary.progress import Progress
 from armillary.recipes.alone import alone
-from armillary.rollout.critic import FAMILY, LEVELS, Counter, CriticConfig
+from armillary.rollout.counter import Counter, CriticConfig
+from armillary.rollout.critic import FAMILY
 from armillary.sims.tabletop import Tabletop
+from armillary.sims.words.facts import Thing
 from armillary.store import save_folder
 from armillary.tokenizers import load
+from armillary.train.ema import Average
 from armillary.types import Latents
 
 SEED = 2_000_000  # of the first scene to learn from; every `CriticRecipe.seed` has scenes of its own
@@ -69,11 +72,9 @@ def scenes(count: int, first: int, config: CriticConfig) -> tuple[Tensor, Tensor
             sim.reset(first + i)
             picture = sim.render(("front",), 2 * config.size)["front"]
             pictures.append(media.fit(picture[None], (config.size, config.size))[0])
-            counts.append(
-                [sum(k.colour in ("", o.colour) and k.shape in ("", o.shape) for o in sim.objects) for k in config.counted]
-            )
+            counts.append(config.counts([Thing(o.colour, o.shape) for o in sim.objects]))
             bar.advance()
-    return torch.from_numpy(np.stack(pictures)), torch.tensor(counts).clamp(max=LEVELS - 1)
+    return torch.from_numpy(np.stack(pictures)), torch.tensor(counts)
 
 
 @torch.no_grad()
@@ -104,7 +105,7 @@ def fit(pictures: Tensor, painted: Tensor, counts: Tensor, c: CriticRecipe) -> C
     torch.manual_seed(c.seed)
     generator = torch.Generator().manual_seed(c.seed)
     network = Counter(c.network)
-    averaged = {k: v.detach().clone() for k, v in network.state_dict().items()}
+    average = Average(network, AVERAGED)
     optim = torch.optim.AdamW(network.parameters(), lr=c.rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optim, c.rate, total_steps=c.steps, pct_start=0.05)
     right = 0.0
@@ -122,11 +123,10 @@ def fit(pictures: Tensor, painted: Tensor, counts: Tensor, c: CriticRecipe) -> C
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optim.step()
             schedule.step()
-            for k, v in network.state_dict().items():
-                averaged[k].lerp_(v, 1 - min(AVERAGED, step / (step + 10)))
+            average.update(network, step)
             right += 0.02 * (float((said.argmax(-1) == counts[chosen]).all(1).float().mean()) - right)
             bar.advance(loss=f"{loss.item():.3f}", right=f"{right:.2f}")
-    network.load_state_dict(averaged)
+    network.load_state_dict(average.tensors)
     return network.eval()
 
 

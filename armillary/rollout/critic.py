@@ -1,103 +1,31 @@
 """A critic: does a picture show what its prompt names, no thing less and no thing more? Chooses among several dreams.
 
-A small convolutional network reads off a picture how many things it shows of each colour, of each shape, and of each colour and shape:
-none, one or more. The prompt is read by rules (`sims.words.read`). How well they agree is a probability. `recipes/critic.py` trains the
+A small network reads off a picture how many things it shows of each colour, of each shape, and of each colour and shape: none, one or more
+(`counter.py`). The prompt is read by rules (`sims.words.read`). How well they agree is a probability. `recipes/critic.py` trains the
 network on simulator scenes, half of them with a second thing of a colour, and mostly as a tokenizer shows them.
-
-    b picture   k what is counted (`CriticConfig.counted`)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from einops import rearrange
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from armillary import media
 from armillary.errors import BadInput
 from armillary.presets import from_json
-from armillary.sims.words.facts import Thing
+from armillary.rollout.counter import Counter, CriticConfig
 from armillary.sims.words.read import read
 from armillary.store import find_weights, load_folder
 
 FAMILY = "critic"
-SHIPPED = "critic-tabletop"
+DEFAULT_CRITIC = "critic-tabletop"
 ENOUGH = 0.5  # probability that all is right, from which on no other picture is asked for
 SHAPES = 0.1  # weight of shapes in the ranking; up to 0.25 chooses the same pictures
-LEVELS = 3  # none, one, more
-
-
-@dataclass(frozen=True)
-class CriticConfig:
-    """Args:
-    world: in whose vocabulary prompts are read.
-    colours, shapes: what is told apart.
-    size: pixels a side that pictures are brought to.
-    widths: channels of each stage, each at half the size of the one before; blocks: residual blocks in each.
-    """
-
-    world: str = "tabletop"
-    colours: tuple[str, ...] = ("red", "green", "blue", "yellow")
-    shapes: tuple[str, ...] = ("block", "cylinder", "bar", "tee")
-    size: int = 64
-    widths: tuple[int, ...] = (24, 48, 80)
-    blocks: tuple[int, ...] = (0, 1, 3)
-
-    def __post_init__(self) -> None:
-        if len(self.widths) != len(self.blocks) or any(w % 8 for w in self.widths):
-            raise BadInput(f"A critic's widths are multiples of 8, with as many blocks; got {self.widths} and {self.blocks}.")
-
-    @property
-    def counted(self) -> tuple[Thing, ...]:
-        """What is counted, in order: each colour, each shape, each pair of them."""
-        pairs = [Thing(c, s) for c, s in product(self.colours, self.shapes)]
-        return (*(Thing(c) for c in self.colours), *(Thing("", s) for s in self.shapes), *pairs)
-
-
-class Block(nn.Module):
-    """Two convolutions around a shortcut; the second starts at zero."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm_1, self.norm_2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
-        self.conv_1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv_2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv_1(F.silu(self.norm_1(x)))
-        return x + self.conv_2(F.silu(self.norm_2(y)))
-
-
-class Counter(nn.Module):
-    """What a picture shows of each thing in `config.counted`: logits of none, one, more."""
-
-    def __init__(self, config: CriticConfig) -> None:
-        super().__init__()
-        self.config = config
-        layers: list[nn.Module] = []
-        channels = 3
-        for width, blocks in zip(config.widths, config.blocks):
-            layers += [nn.Conv2d(channels, width, 4, stride=2, padding=1), *(Block(width) for _ in range(blocks))]
-            layers += [nn.GroupNorm(8, width), nn.SiLU()]
-            channels = width
-        self.look = nn.Sequential(*layers)
-        self.tell = nn.Sequential(nn.Linear(2 * channels, 128), nn.SiLU(), nn.Linear(128, LEVELS * len(config.counted)))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """frames uint8 `b h w 3` -> `b k 3`."""
-        maps = self.look(rearrange(frames.float() / 127.5 - 1, "b h w c -> b c h w"))
-        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
-        return rearrange(self.tell(pooled), "b (k n) -> b k n", n=LEVELS)
 
 
 class Agreement(NamedTuple):
@@ -145,12 +73,11 @@ class Critic:
             what = f"{strange[0].colour} {strange[0].shape}".strip() if strange else "nothing"
             raise BadInput(f"The critic finds {what} to look for in the prompt {prompt!r}. {known}")
         out = {}
-        for k, kind in enumerate(c.counted):
+        for k, (kind, there) in enumerate(zip(c.counted, c.counts(things))):
             # A thing whose shape is not said may have any: then only what is said to be there is asked for.
             loose = any((kind.colour and not t.colour) or (kind.shape and not t.shape) for t in things)
-            there = sum(kind.colour in ("", t.colour) and kind.shape in ("", t.shape) for t in things)
             if there or not loose:
-                out[k] = min(there, LEVELS - 1)
+                out[k] = there
         return out
 
     @torch.no_grad()
@@ -209,7 +136,7 @@ def best_of(most: int, draw: Callable[[int], np.ndarray], critic: Critic, prompt
     return Best(kept, taken, seeds, said)
 
 
-def load_critic(name: str | Path = SHIPPED) -> Critic:
+def load_critic(name: str | Path = DEFAULT_CRITIC) -> Critic:
     """A shipped critic by name, or the checkpoint folder that `python -m armillary.recipes.critic` writes.
 
     Raises:

@@ -19,7 +19,7 @@ from armillary import guard, media, text
 from armillary.errors import BadInput, Failed
 from armillary.progress import Progress, counted, say
 from armillary.rollout.actions import resolve_actions
-from armillary.rollout.critic import SHIPPED, Best, Critic, best_of, load_critic
+from armillary.rollout.critic import DEFAULT_CRITIC, Best, Critic, best_of, load_critic
 from armillary.rollout.dreamer import Dreamer
 from armillary.rollout.drift import drift
 from armillary.rollout.long import chunks, dream_long
@@ -52,7 +52,7 @@ def generate(
     negative: str = "",
     first: World | str | Path | Dreamer | None = None,
     best: int = 1,
-    critic: Critic | str | Path = SHIPPED,
+    critic: Critic | str | Path = DEFAULT_CRITIC,
     upsample: text.Upsampler | None = None,
     sampling: dict[str, Any] | None = None,
     gate: guard.Gate | guard.Open | None = None,

@@ -29,7 +29,7 @@ from colours import SIZE, tracker
 
 from armillary import media, sims
 from armillary.evaluate.objects import ColourTracker
-from armillary.rollout.critic import SHIPPED, best_of, load_critic
+from armillary.rollout.critic import DEFAULT_CRITIC, best_of, load_critic
 from armillary.rollout.dreamer import Dreamer
 from armillary.sims.words.facts import Facts
 from armillary.sims.words.tell import tell
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--solver", default="ancestral", choices=SOLVERS)
     parser.add_argument("--temperature", type=float, help="of the noise that `ancestral` adds; the world's own by default")
     parser.add_argument("--best", type=int, default=1, help="paintings that the critic chooses from")
-    parser.add_argument("--critic", default=SHIPPED)
+    parser.add_argument("--critic", default=DEFAULT_CRITIC)
     parser.add_argument("--judge", help="a critic of another training, for shapes")
     parser.add_argument("--first", type=int, default=SEED, help="seed of the first scene")
     parser.add_argument("--sheet", help="folder for pictures of what was dreamed")

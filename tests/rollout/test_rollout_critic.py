@@ -12,7 +12,8 @@ import armillary
 from armillary import guard, media
 from armillary.errors import BadInput
 from armillary.recipes import critic as recipe
-from armillary.rollout.critic import Agreement, Counter, Critic, CriticConfig, best_of, load_critic
+from armillary.rollout.counter import Counter, CriticConfig
+from armillary.rollout.critic import Agreement, Critic, best_of, load_critic
 from armillary.rollout.dreamer import Dreamer
 from armillary.sims.tabletop import Tabletop
 from armillary.sims.words.facts import Fact, Facts, Thing
